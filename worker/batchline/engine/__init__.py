@@ -1,0 +1,1 @@
+"""The engine: from due ranges to settled requests. Plain functions and classes, no Celery."""

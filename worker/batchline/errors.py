@@ -1,0 +1,79 @@
+"""The error tree.
+
+BatchlineError
+├── InvalidRequest       a request that batchline refuses before any provider sees it (settled as failed)
+├── UsageError           wrong call, wrong input file or wrong settings: exit code 2
+├── StoreError           the store cannot be reached or refuses work: exit code 3
+│   └── StoreFull        the store is out of memory and takes no new requests
+├── LeaseLost            somebody else acts on this batch now; drop the work, nothing is wrong
+└── ProviderError        a provider call that did not do what was asked
+    ├── Retryable        certainly without effect, or a read: ask again later
+    ├── Permanent        refused: asking again the same way is refused again
+    │   └── KeyRefused   the provider does not accept the account's key
+    └── Ambiguous        it may have happened: look before asking again
+
+Messages say what happened, to what, and what to do. Prompts and answers are never in them.
+"""
+
+from __future__ import annotations
+
+
+class BatchlineError(Exception):
+    """Root of all errors that batchline raises on purpose."""
+
+
+class InvalidRequest(BatchlineError):
+    """A request that cannot be accepted; ``code`` is the reply's error code (docs/protocol.md)."""
+
+    def __init__(self, message: str, *, code: str = "invalid_request") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class UsageError(BatchlineError):
+    """The caller must change something: arguments, an input file, a setting."""
+
+
+class StoreError(BatchlineError):
+    """The store cannot be reached, or answered with an error."""
+
+
+class StoreFull(StoreError):
+    """The store has no memory left for new requests; what it holds is safe."""
+
+
+class LeaseLost(BatchlineError):
+    """The lease on a batch is no longer ours, so the store refused the write."""
+
+
+class ProviderError(BatchlineError):
+    """A provider call failed.
+
+    ``account`` is the account's name, ``call`` the verb (``upload``, ``create``, ``poll``, ...), ``code`` the provider's
+    own error code or HTTP status as text, ``retry_after_s`` what the provider asked for, in seconds.
+    """
+
+    def __init__(
+        self, message: str, *, account: str, call: str, code: str = "", retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.account = account
+        self.call = call
+        self.code = code
+        self.retry_after_s = retry_after_s
+
+
+class Retryable(ProviderError):
+    """Nothing was changed at the provider (or the call only reads): the same call may go again later."""
+
+
+class Permanent(ProviderError):
+    """The provider refused the call itself; the same call will be refused again."""
+
+
+class KeyRefused(Permanent):
+    """HTTP 401 or 403: the account's key is wrong or lacks a right. Requests wait until the key is set right."""
+
+
+class Ambiguous(ProviderError):
+    """The reply of a call that changes something was lost: it may have happened."""

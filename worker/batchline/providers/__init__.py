@@ -1,0 +1,1 @@
+"""The providers: the only room that knows an SDK."""

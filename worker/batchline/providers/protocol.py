@@ -1,0 +1,163 @@
+"""What the engine asks of a provider, and what it gets back: one small Protocol and inert data.
+
+A provider is one file beside this one and one line in ``providers/__init__.py``. It is the only room that knows an SDK;
+it translates every foreign error into the tree of ``batchline.errors`` and never logs or quotes a prompt or an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import BinaryIO, Literal, Protocol
+
+import msgspec
+
+from batchline.requests import Usage
+
+BatchOutcome = Literal["completed", "expired", "cancelled", "failed"]
+ResultKind = Literal["succeeded", "rejected", "retryable", "expired", "cancelled"]
+RefusalScope = Literal["rows", "unknown", "busy"]
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """The provider's own limits for one batch, enforced before submitting. Sizes are bytes of the rendered rows."""
+
+    max_requests: int
+    max_bytes: int
+    max_inputs: int | None = None
+    """Most inputs summed over a batch of embeddings (OpenAI: 50,000), None where there is no such limit."""
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """An endpoint of a lane at this provider: its URL path and how its usage is priced."""
+
+    path: str
+    price_flavor: str
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt to create a batch, as the provider needs to know it. ``beta`` is the lane's request-wide header."""
+
+    batch_id: str
+    nonce: str
+    endpoint: str
+    model: str
+    rows: int
+    intent_ms: int
+    beta: str | None = None
+    input_ref: str | None = None
+    """The uploaded file's id, where the provider has files."""
+
+
+class Created(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch at the provider: just created, or found again. Times are unix milliseconds, 0 when not told."""
+
+    provider_id: str
+    created_ms: int = 0
+    expires_ms: int = 0
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What a look for an attempt's batch brought: batches with proof that they are ours, and mere candidates."""
+
+    proven: tuple[Created, ...] = ()
+    candidates: tuple[Created, ...] = ()
+
+
+class RowRefusal(msgspec.Struct, frozen=True, kw_only=True):
+    """A row that made the provider refuse the whole batch, by its custom_id."""
+
+    custom_id: str
+    code: str
+    message: str
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a provider refused a whole batch in validation; nothing was run, nothing is charged.
+
+    ``rows``: the guilty rows are named. ``unknown``: it does not say which. ``busy``: a quota, the batch is not at fault.
+    """
+
+    scope: RefusalScope
+    code: str
+    message: str
+    rows: tuple[RowRefusal, ...] = ()
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch at the provider as last seen. ``outcome`` is None while it runs. Times are unix ms, 0 when not told.
+
+    ``results`` are opaque references from which ``results()`` reads (OpenAI: file ids; Anthropic: the results URL).
+    """
+
+    provider_id: str
+    status: str
+    outcome: BatchOutcome | None = None
+    refusal: Refusal | None = None
+    total: int = 0
+    done: int = 0
+    created_ms: int = 0
+    expires_ms: int = 0
+    ended_ms: int = 0
+    results: tuple[str, ...] = ()
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """One row's end. ``body`` is the provider's own response body, unchanged, for ``succeeded`` only.
+
+    ``rejected`` is the provider's refusal of this request (4xx, never charged); ``retryable`` an error worth another
+    attempt; ``expired`` and ``cancelled`` were not run. ``code`` and ``message`` are the provider's.
+    """
+
+    custom_id: str
+    kind: ResultKind
+    body: msgspec.Raw | None = None
+    usage: Usage | None = None
+    code: str = ""
+    message: str = ""
+    size: int = 0
+    """Bytes of the result line, for bounding chunks."""
+
+
+class Provider(Protocol):
+    """A provider account, ready to be called. Every method may raise Retryable, Permanent or KeyRefused."""
+
+    kind: str
+    limits: Limits
+    endpoints: Mapping[str, Endpoint]
+    has_files: bool
+    """Whether the rows are uploaded as a file before the create call."""
+
+    def render(self, custom_id: str, endpoint: str, body: bytes) -> bytes:
+        """Return one row of the batch, without line feed; ``body`` is checked JSON on one line (bodies.py)."""
+
+    def upload(self, rows: BinaryIO, job: Job) -> str:
+        """Upload the rows (one a line) and return the file's id. Costs nothing; only where ``has_files``."""
+
+    def create(self, rows: BinaryIO, job: Job, *, timeout_s: float) -> Created:
+        """Create the batch: one call, never retried. Raises Ambiguous when it may have happened."""
+
+    def find(self, job: Job) -> Found:
+        """Look for the batch that an attempt may have created."""
+
+    def poll(self, provider_id: str) -> Progress:
+        """Ask how a batch is doing; of a refused one, which rows are guilty."""
+
+    def results(self, progress: Progress) -> Iterator[Result]:
+        """Stream the results of an ended batch; raises Retryable on a line that does not parse or a cut stream."""
+
+    def cancel(self, provider_id: str) -> None:
+        """Ask the provider to stop a batch; what was done until then is still delivered and paid."""
+
+    def call(self, endpoint: str, body: bytes, *, beta: str | None, timeout_s: float) -> Result:
+        """Answer one request by the realtime API (custom_id is empty)."""
+
+    def delete_input(self, input_ref: str) -> None:
+        """Delete an uploaded input file; one that is gone already is no error."""
+
+
+class AccountAccess(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider needs to reach its account; the key is read anew on each call of ``key`` and never shown."""
+
+    name: str
+    key: Callable[[], str]
+    base_url: str | None = None

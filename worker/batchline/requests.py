@@ -1,0 +1,131 @@
+"""The wire contract as typed, inert data: requests, replies, results. Imports nothing of ours.
+
+Field names and meanings are the promise of ``docs/protocol.md``; times are unix milliseconds unless a name says
+otherwise, money is integer nano-dollars (1 USD = 10**9) inside and decimal strings outside.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Literal
+
+import msgspec
+
+Status = Literal["succeeded", "failed", "cancelled"]
+Route = Literal["batch", "realtime"]
+
+NANO = 1_000_000_000
+"""Nano-dollars in one dollar."""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One prompt as a producer enqueues it; ``body`` is the provider's own request body as JSON bytes."""
+
+    id: str
+    lane: str
+    body: bytes
+    reply_to: str | None = None
+    deadline_ms: int | None = None
+    metadata: bytes | None = None
+    traceparent: str | None = None
+
+    def fields(self) -> dict[str, str | bytes | int]:
+        """Return the entry's fields as the raw protocol names them; fields without a value are left out."""
+        optional: dict[str, str | bytes | int | None] = {
+            "reply_to": self.reply_to,
+            "deadline": self.deadline_ms,
+            "metadata": self.metadata,
+            "traceparent": self.traceparent,
+        }
+        return {"id": self.id, "body": self.body} | {k: v for k, v in optional.items() if v is not None}
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens of one request. ``input_tokens`` counts all input, cached or not; ``output_tokens`` includes reasoning."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """What one request cost, in nano-dollars: at the realtime list price, and as paid."""
+
+    list_nano: int
+    paid_nano: int
+
+    @property
+    def saved_nano(self) -> int:
+        """Return what the route saved; never negative."""
+        return max(0, self.list_nano - self.paid_nano)
+
+
+class ReplyError(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a request failed; ``provider_code`` is the provider's own code or HTTP status, where there is one."""
+
+    code: str
+    message: str
+    retryable: bool = False
+    provider_code: str | None = None
+
+
+class CostUsd(msgspec.Struct, frozen=True, kw_only=True):
+    """A cost as it stands in a reply: exact decimal strings."""
+
+    list_usd: str
+    paid_usd: str
+    saved_usd: str
+
+
+class BatchRef(msgspec.Struct, frozen=True, kw_only=True):
+    """The batch that brought an answer: our id and the provider's."""
+
+    id: str
+    provider_id: str | None = None
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """Unix milliseconds; ``submitted`` and ``ended`` are null for a request that never reached a provider."""
+
+    enqueued: int
+    submitted: int | None = None
+    ended: int | None = None
+    settled: int
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer message, pushed as JSON to the request's callback queue."""
+
+    v: int = 1
+    id: str
+    metadata: msgspec.Raw | None = None
+    status: Status
+    response: msgspec.Raw | None = None
+    error: ReplyError | None = None
+    usage: Usage | None = None
+    cost: CostUsd | None = None
+    route: Route = "batch"
+    attempts: int = 0
+    batch: BatchRef | None = None
+    timing: Timing
+
+
+def usd(nano: int) -> str:
+    """Write nano-dollars as an exact decimal string without exponent: ``usd(2_500) == "0.0000025"``."""
+    return f"{Decimal(nano) / NANO:f}"
+
+
+def encode_reply(reply: Reply) -> bytes:
+    """Encode a reply as one line of JSON."""
+    return msgspec.json.encode(reply)
+
+
+def decode_reply(raw: bytes) -> Reply:
+    """Decode a reply; raises ``msgspec.DecodeError`` on what is not one."""
+    return msgspec.json.decode(raw, type=Reply)
+
+
+def decode_json(raw: bytes | msgspec.Raw) -> Any:
+    """Decode any JSON, e.g. a reply's ``response``."""
+    return msgspec.json.decode(raw)
