@@ -1,0 +1,130 @@
+"""Strict decode and clean re-encode of request bodies: what is sent is what was checked. Pure.
+
+A body is decoded strictly (UTF-8 without BOM, finite numbers, whole surrogate pairs, bounded depth) and encoded again
+from what was decoded: one line, one value per key (the last one wins, as in the providers' own parsers), key order kept.
+So no body can tear the row that it stands in, and a key that is written twice cannot be checked as one thing and sent as another.
+
+Nothing here quotes a body: messages give positions, sizes and the two model names.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+import msgspec
+
+from batchline.errors import InvalidRequest
+
+MAX_DEPTH = 128
+"""Most levels of objects and arrays in one another. Far above any real schema, far below every decoder's own limit,
+so that a body is accepted or refused alike in each process, however deep its stack is at that moment."""
+
+_BOM = b"\xef\xbb\xbf"
+_TOO_DEEP = f"{{}} is nested deeper than {MAX_DEPTH} levels"
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+def check_body(raw: bytes, *, model: str | None, max_bytes: int) -> bytes:
+    """Return a request body as canonical JSON on one line.
+
+    ``model`` is the lane's; None where the provider's bodies carry no model. Raises InvalidRequest with code
+    ``too_large`` over ``max_bytes``, else ``invalid_request``.
+    """
+    _check_size(raw, max_bytes)
+    body = _decode_object(raw, "body")
+    if model is not None:
+        _check_model(body.get("model"), model)
+    if body.get("stream"):
+        raise InvalidRequest("body asks for a stream, which a batch cannot give: leave 'stream' out")
+    clean = _encode(body)
+    # A number may be longer when it is written again: 1E15 becomes 1000000000000000.0.
+    _check_size(clean, max_bytes)
+    return clean
+
+
+def check_metadata(raw: bytes) -> bytes:
+    """Return a request's metadata, a JSON object, on one line; raises InvalidRequest when it is not one."""
+    return _encode(_decode_object(raw, "metadata"))
+
+
+def _check_size(raw: bytes, max_bytes: int) -> None:
+    if len(raw) > max_bytes:
+        raise InvalidRequest(f"body has {len(raw):,} bytes, the limit is {max_bytes:,}", code="too_large")
+
+
+def _check_model(named: object, model: str) -> None:
+    if named == model:
+        return
+    if named is None:
+        raise InvalidRequest(f"body names no model; its lane is for {model!r}")
+    if not isinstance(named, str):
+        raise InvalidRequest(f"the body's model is not text; its lane is for {model!r}")
+    shown = named if len(named) <= 200 else named[:200] + "…"
+    raise InvalidRequest(f"body names the model {shown!r}, its lane is for {model!r}")
+
+
+def _decode_object(raw: bytes, what: str) -> dict[str, Any]:
+    try:
+        value = _decode(raw)
+    except RecursionError:
+        raise InvalidRequest(_TOO_DEEP.format(what)) from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        _refuse(raw, what, exc)
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"{what} is not a JSON object")
+    if _deeper_than(value, MAX_DEPTH):
+        raise InvalidRequest(_TOO_DEEP.format(what))
+    return value
+
+
+def _deeper_than(value: Any, levels: int) -> bool:
+    """Walk level by level, so that no recursion is needed to find too much of it."""
+    level = [value]
+    for _ in range(levels):
+        below: list[Any] = []
+        for node in level:
+            for child in node.values() if type(node) is dict else node:
+                kind = type(child)
+                if kind is dict or kind is list:
+                    below.append(child)
+        if not below:
+            return False
+        level = below
+    return True
+
+
+def _refuse(raw: bytes, what: str, exc: Exception) -> NoReturn:
+    """Find out why the decoder refused: its own words may be misleading (a lone surrogate is "truncated" to it)."""
+    if raw.startswith(_BOM):
+        raise InvalidRequest(f"{what} begins with a byte order mark (BOM): send UTF-8 without it") from None
+    try:
+        json.loads(raw.decode(), parse_constant=_no_constant, parse_float=_finite)
+    except UnicodeDecodeError as bad:
+        raise InvalidRequest(f"{what} is not UTF-8 (byte {bad.start})") from None
+    except json.JSONDecodeError as bad:
+        raise InvalidRequest(f"{what} is not JSON: {bad.msg} (line {bad.lineno}, column {bad.colno})") from None
+    except _NumberError as bad:
+        raise InvalidRequest(f"{what} has {bad}") from None
+    except (ValueError, RecursionError):  # int() refuses thousands of digits
+        raise InvalidRequest(f"{what} has a number with too many digits") from None
+    if "surrogate" in str(exc) or rb"\u" in raw:
+        raise InvalidRequest(f"{what} has half a surrogate pair (\\ud800 to \\udfff), which is no character") from None
+    raise InvalidRequest(f"{what} is not JSON that can be sent on") from None
+
+
+class _NumberError(Exception):
+    """A number that JSON does not have or that no double can hold."""
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise _NumberError(f"{name}, which is no JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise _NumberError("a number beyond the range of a double")
+    return value

@@ -1,0 +1,52 @@
+"""`python -m batchline.emulator`."""
+
+import argparse
+from pathlib import Path
+
+from batchline.emulator.options import Options
+from batchline.emulator.serve import serve
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse the command line and serve."""
+    given = _parser().parse_args(arguments)
+    options = Options(
+        latency_s=given.latency,
+        error_rate=given.error_rate,
+        expire_rate=given.expire_rate,
+        seed=given.seed,
+        api_key=given.api_key,
+        validation_delay_s=given.validation_delay,
+        state_dir=given.state,
+        enqueued_token_limits=dict(given.enqueued_token_limit),
+    )
+    serve(given.host, given.port, options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    defaults = Options()
+    parser = argparse.ArgumentParser(prog="python -m batchline.emulator", description="A local stand-in for providers.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8700, help="0 takes a free port")
+    parser.add_argument("--latency", type=float, default=defaults.latency_s, help="seconds from creation to end")
+    parser.add_argument("--validation-delay", type=float, default=defaults.validation_delay_s, help="seconds")
+    parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument("--error-rate", type=float, default=0.0, help="share of requests that fail with a 500")
+    parser.add_argument("--expire-rate", type=float, default=0.0, help="share of requests that expire")
+    parser.add_argument("--api-key", default=None, help="refuse every other key")
+    parser.add_argument("--state", type=Path, default=None, metavar="DIR", help="keep uploaded and result files here")
+    parser.add_argument(
+        "--enqueued-token-limit", type=_model_limit, action="append", default=[], metavar="MODEL=TOKENS"
+    )
+    return parser
+
+
+def _model_limit(text: str) -> tuple[str, int]:
+    model, _, tokens = text.rpartition("=")
+    if not model or not tokens.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not MODEL=TOKENS")
+    return model, int(tokens)
+
+
+if __name__ == "__main__":
+    main()

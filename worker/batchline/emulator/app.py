@@ -1,0 +1,84 @@
+"""The ASGI application: all routes over one `Emulator`."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from batchline.emulator import anthropic_batches, anthropic_realtime, openai_batches, openai_realtime
+from batchline.emulator.anthropic_work import AnthropicWork
+from batchline.emulator.errors import ApiError, anthropic_error, openai_error
+from batchline.emulator.openai_files import file_routes
+from batchline.emulator.openai_work import OpenAIWork
+from batchline.emulator.options import Options
+from batchline.emulator.wire import drain, json_response
+from batchline.emulator.world import Emulator
+
+TICK_S = 0.02
+
+
+def create_app(options: Options, clock: Callable[[], float] = time.time) -> Starlette:
+    """Return the emulator as an ASGI application; its state is `app.state.emulator`.
+
+    `clock` gives unix seconds.  Jobs advance on every call and, while the application's lifespan runs, every 20 ms.
+    """
+    emulator = Emulator(options, clock)
+    emulator.jobs.register("openai", OpenAIWork(emulator))
+    emulator.jobs.register("anthropic", AnthropicWork(emulator))
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        ticking = asyncio.create_task(_tick(emulator))
+        try:
+            yield
+        finally:
+            ticking.cancel()
+            with suppress(asyncio.CancelledError):
+                await ticking
+            emulator.close()
+
+    app = Starlette(routes=_routes(), lifespan=lifespan)
+    app.state.emulator = emulator
+    return app
+
+
+def _routes() -> list[BaseRoute]:
+    return [
+        Route("/_emulator/health", _health),
+        Route("/_emulator/bill", _bill),
+        *file_routes(),
+        *openai_batches.batch_routes(),
+        *openai_realtime.realtime_routes(),
+        *anthropic_batches.batch_routes(),
+        *anthropic_realtime.realtime_routes(),
+        Route("/{path:path}", _unknown, methods=["GET", "POST", "DELETE", "PUT", "PATCH"]),
+    ]
+
+
+async def _tick(emulator: Emulator) -> None:
+    while True:
+        emulator.jobs.advance()
+        await asyncio.sleep(TICK_S)
+
+
+async def _health(_request: Request) -> Response:
+    return json_response({"status": "ok"})
+
+
+async def _bill(request: Request) -> Response:
+    emulator: Emulator = request.app.state.emulator
+    emulator.jobs.advance()
+    return json_response(emulator.bill.report())
+
+
+async def _unknown(request: Request) -> Response:
+    await drain(request)
+    path = request.url.path
+    if path.startswith("/v1/messages"):
+        return anthropic_error(ApiError(404, "Not found", kind="not_found_error"))
+    return openai_error(ApiError(404, f"Invalid URL ({request.method} {path})"))

@@ -1,0 +1,44 @@
+"""What one emulator is told at its start."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the emulator behaves; every time is in seconds, every share between 0 and 1.
+
+    `latency_s` counts from a batch's creation to its end, `validation_delay_s` from its creation to the start of
+    OpenAI's asynchronous validation, `cancel_delay_s` from the cancel call to the end.  `error_rate` and `expire_rate`
+    are drawn per request and execution from `seed`; expiry comes at the end of the latency, not after 24 hours.
+    `api_key`: any other key gets a 401; None takes every key, but still wants one.  `state_dir` keeps files over a
+    restart (None: a temporary directory, removed at the end); batches and the bill live in memory only.
+    `enqueued_token_limits` are OpenAI's per-model limits of input tokens in unfinished batches,
+    `queued_requests_limit` is Anthropic's of requests in unfinished batches.
+    """
+
+    latency_s: float = 2.0
+    error_rate: float = 0.0
+    expire_rate: float = 0.0
+    seed: int = 0
+    api_key: str | None = None
+    validation_delay_s: float = 0.1
+    cancel_delay_s: float = 0.1
+    state_dir: Path | None = None
+    creates_per_hour: int | None = 2_000
+    enqueued_token_limits: Mapping[str, int] = field(default_factory=dict)
+    queued_requests_limit: int | None = 200_000
+    max_file_bytes: int = 200_000_000
+    max_messages_bytes: int = 256_000_000
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        for name in ("latency_s", "validation_delay_s", "cancel_delay_s"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}: give a time of 0 seconds or more")
+        for name in ("error_rate", "expire_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: give a share between 0 and 1")
+        if self.error_rate + self.expire_rate > 1:
+            raise ValueError("error_rate and expire_rate together are more than 1: lower one of them")

@@ -1,0 +1,45 @@
+"""Everything that one emulator remembers."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from batchline.emulator.bill import Bill
+from batchline.emulator.faults import Fates
+from batchline.emulator.files import FileStore
+from batchline.emulator.jobs import Jobs
+from batchline.emulator.options import Options
+
+
+class Emulator:
+    """The state behind the HTTP routes: files, jobs, fates and the bill. Files alone outlive it, in `state_dir`."""
+
+    def __init__(self, options: Options, clock: Callable[[], float]) -> None:
+        """Open the state directory (or make a temporary one); `clock` gives unix seconds."""
+        self.options = options
+        self.clock = clock
+        self._own_dir = options.state_dir is None
+        self._dir = options.state_dir or Path(tempfile.mkdtemp(prefix="batchline-emulator-"))
+        self.scratch = self._dir / "unpublished"  # inputs and results of batches that have not been published
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.scratch.mkdir(parents=True)
+        self.files = FileStore(self._dir, clock)
+        self.bill = Bill()
+        self.fates = Fates(options)
+        self.jobs = Jobs(options, clock)
+
+    def now(self) -> int:
+        """Return the clock's time in whole seconds."""
+        return int(self.clock())
+
+    def settle(self) -> None:
+        """Do all that is due at the clock's time and wait for it (for tests with a clock of their own)."""
+        self.jobs.advance()
+        self.jobs.idle()
+        self.jobs.advance()
+
+    def close(self) -> None:
+        """Stop the work and remove what is not to be kept."""
+        self.jobs.close()
+        shutil.rmtree(self._dir if self._own_dir else self.scratch, ignore_errors=True)

@@ -1,0 +1,268 @@
+"""Anthropic: Message Batches, and Messages in real time.
+
+Source: platform.claude.com/docs/en/build-with-claude/batch-processing and the API reference beside it.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import urlsplit
+
+from batchline.errors import Ambiguous, ProviderError, Retryable
+from batchline.providers.answers import answered, parsed, rejected
+from batchline.providers.anthropic_wire import (
+    PAGE,
+    Batch,
+    created_of,
+    parse_batch,
+    parse_result,
+    progress_of,
+    usage_of,
+)
+from batchline.providers.failures import CONNECT_S, READ_S, CallRules, Keyed, timeouts, translated
+from batchline.providers.lines import split_lines
+from batchline.providers.protocol import AccountAccess, Created, Endpoint, Found, Job, Limits, Progress, Result
+
+if TYPE_CHECKING:
+    import anthropic
+
+BASE_URL = "https://api.anthropic.com"
+
+VERSION = "2023-06-01"
+"""The API version of every call.
+
+The SDK would send 2026-10-21, whose only change to a request is to refuse more: a body with ``temperature``, ``top_p`` or
+``top_k`` fails there, at the end of the batch. Bodies are the requesters' own and the version is one for a whole batch, so
+it is the one that takes them all; newer fields and models are not bound to a version.
+Source: platform.claude.com/docs/en/api/versioning
+"""
+
+ENDPOINTS: Mapping[str, Endpoint] = {"messages": Endpoint(path="/v1/messages", price_flavor="default")}
+
+LIMITS = Limits(
+    max_requests=100_000,
+    # 256 MB, less a comma a row and the envelope.
+    # Source: platform.claude.com/docs/en/build-with-claude/batch-processing
+    max_bytes=256_000_000 - 100_000 - 100,
+)
+
+LIST_MARGIN_S = 120
+"""How much older than the intent a batch may look, in seconds, and still be ours: the clocks differ."""
+
+_BATCHES = "/v1/messages/batches"
+_CHUNK = 256 * 1024
+_RESULTS_READ_S = 120.0
+
+
+class RequestsBody:
+    """The create call's JSON body, streamed from the rows' file: a list, in which commas stand for the line feeds.
+
+    ``complete`` is True from the moment at which the closing brackets may have left; without them nothing was created.
+    Iterating raises TimeoutError past ``deadline`` (seconds of ``clock``).
+    """
+
+    HEAD = b'{"requests":['
+    TAIL = b"]}"
+
+    def __init__(self, rows: BinaryIO, *, deadline: float, clock: Callable[[], float]) -> None:
+        self._rows = rows
+        self._deadline = deadline
+        self._clock = clock
+        end = rows.seek(0, io.SEEK_END)
+        rows.seek(max(end - 1, 0))
+        self._size = end - (rows.read(1) == b"\n")
+        self.length = len(self.HEAD) + self._size + len(self.TAIL)
+        self.complete = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the body in chunks of at most 256 kB."""
+        yield self.HEAD
+        self._rows.seek(0)
+        left = self._size
+        while left:
+            chunk = self._rows.read(min(_CHUNK, left))
+            if not chunk:
+                raise EOFError("the file of rows became shorter while it was sent")
+            left -= len(chunk)
+            self._check()
+            yield chunk.replace(b"\n", b",")
+        self._check()
+        self.complete = True
+        yield self.TAIL
+
+    def _check(self) -> None:
+        if self._clock() > self._deadline:
+            raise TimeoutError("the call's time is over")
+
+
+class AnthropicProvider:
+    """An Anthropic account (one workspace); ``base_url`` is without ``/v1``."""
+
+    kind: str = "anthropic"
+    limits: Limits = LIMITS
+    endpoints: Mapping[str, Endpoint] = ENDPOINTS
+    has_files: bool = False
+
+    def __init__(
+        self,
+        access: AccountAccess,
+        *,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._access = access
+        self._now = now
+        self._clock = clock
+        self._base_url = access.base_url or BASE_URL
+        self._keyed: Keyed[anthropic.Anthropic] = Keyed(access, self._build)
+
+    def render(self, custom_id: str, endpoint: str, body: bytes) -> bytes:  # noqa: ARG002 - there is only one
+        """Return one row, without line feed. The body is spliced in as it is; custom_ids need no escaping."""
+        return b'{"custom_id":"' + custom_id.encode("ascii") + b'","params":' + body + b"}"
+
+    def upload(self, rows: BinaryIO, job: Job) -> str:
+        """Anthropic has no files for batches."""
+        raise NotImplementedError("Anthropic's batches are made without files")
+
+    def create(self, rows: BinaryIO, job: Job, *, timeout_s: float) -> Created:
+        """Create the batch: one POST, streamed, over within ``timeout_s``. Raises Ambiguous when it may have happened.
+
+        Four tenths of the time are the provider's, to answer once it has all; a stuck write may take one tenth.
+        """
+        import httpx2  # noqa: PLC0415
+
+        body = RequestsBody(rows, deadline=self._clock() + timeout_s * 0.5, clock=self._clock)
+        limits = timeouts(timeout_s * 0.4, connect_s=min(CONNECT_S, timeout_s * 0.1), write_s=timeout_s * 0.1)
+        headers = _beta(job.beta) | {"Content-Length": str(body.length)}
+        with self._calling("create", Ambiguous, Ambiguous, complete=lambda: body.complete) as client:
+            answer = client.post(
+                _BATCHES,
+                content=body,
+                cast_to=httpx2.Response,
+                options={"headers": headers, "timeout": limits, "follow_redirects": False},
+            )
+            return created_of(parse_batch(answer.content))
+
+    def find(self, job: Job) -> Found:
+        """Look for batches that could be the attempt's: as many rows, and not older than the intent.
+
+        Anthropic's batches carry no tag, so none of them is proven.
+        """
+        oldest_s = job.intent_ms / 1000 - LIST_MARGIN_S
+        candidates: list[Created] = []
+        for page in self._pages():
+            young = [b for b in page if b.created_at is not None and b.created_at.timestamp() >= oldest_s]
+            candidates += [created_of(b) for b in young if progress_of(b).total == job.rows]
+            if not young:
+                break
+        return Found(candidates=tuple(candidates))
+
+    def _pages(self) -> Iterator[list[Batch]]:
+        after: str | None = None
+        more = True
+        while more:
+            query: dict[str, object] = {"limit": 100} | ({"after_id": after} if after else {})
+            with self._calling("find") as client:
+                answer = client.messages.batches.with_raw_response.list(extra_query=query)
+                page = PAGE.decode(answer.http_response.content)
+            yield page.data
+            last = page.last_id or (page.data[-1].id if page.data else None)
+            more = page.has_more and last is not None and last != after
+            after = last
+
+    def poll(self, provider_id: str) -> Progress:
+        """Ask how a batch is doing."""
+        with self._calling("poll") as client:
+            answer = client.messages.batches.with_raw_response.retrieve(provider_id)
+            return progress_of(parse_batch(answer.http_response.content))
+
+    def results(self, progress: Progress) -> Iterator[Result]:
+        """Stream the results of an ended batch."""
+        for url in progress.results:
+            lines = self._lines(self._results_path(progress.provider_id, url))
+            source = f"the results of {progress.provider_id}"
+            yield from parsed(lines, parse_result, account=self._access.name, source=source)
+
+    def _results_path(self, provider_id: str, url: str) -> str:
+        """Return the results' address; a foreign host does not get our key (behind a gateway the URL names the origin)."""
+        ours = urlsplit(self._base_url)
+        theirs = urlsplit(url)
+        same = (ours.scheme, ours.netloc) == (theirs.scheme, theirs.netloc)
+        return url if same else f"{_BATCHES}/{provider_id}/results"
+
+    def _lines(self, path: str) -> Iterator[bytes]:
+        import httpx2  # noqa: PLC0415
+
+        # The SDK's typed call asks for the batch again and reads lines in its own way; this header makes it stream.
+        headers = {"X-Stainless-Raw-Response": "stream", "Accept": "application/binary"}
+        with self._calling("results") as client:
+            response = client.get(
+                path,
+                cast_to=httpx2.Response,
+                options={"headers": headers, "timeout": timeouts(_RESULTS_READ_S)},
+            )
+            with closing(response):
+                yield from split_lines(response.iter_bytes())
+
+    def cancel(self, provider_id: str) -> None:
+        """Ask to stop a batch. One that has ended already (409) is no error."""
+        import anthropic  # noqa: PLC0415
+
+        with self._calling("cancel") as client, suppress(anthropic.ConflictError):
+            client.messages.batches.with_raw_response.cancel(provider_id)
+
+    def call(self, endpoint: str, body: bytes, *, beta: str | None, timeout_s: float) -> Result:
+        """Answer one request in real time. Raises Ambiguous when no answer came: it may have been run and charged."""
+        import anthropic  # noqa: PLC0415
+        import httpx2  # noqa: PLC0415
+
+        with self._calling("call", Ambiguous) as client:
+            try:
+                answer = client.post(
+                    ENDPOINTS[endpoint].path,
+                    content=body,
+                    cast_to=httpx2.Response,
+                    options={"headers": _beta(beta), "timeout": timeouts(timeout_s)},
+                )
+            except anthropic.APIStatusError as exc:
+                refused = rejected(exc.status_code, exc.response.content)
+                if refused is None:
+                    raise
+                return refused
+            return answered(answer.content, usage_of)
+
+    def delete_input(self, input_ref: str) -> None:
+        """Nothing was uploaded, so there is nothing to delete."""
+
+    @contextmanager
+    def _calling(
+        self,
+        call: str,
+        lost: type[ProviderError] = Retryable,
+        unsure: type[ProviderError] = Retryable,
+        *,
+        complete: Callable[[], bool] = lambda: True,
+    ) -> Iterator[anthropic.Anthropic]:
+        rules = CallRules(account=self._access.name, call=call, lost=lost, unsure=unsure, complete=complete)
+        with translated(rules, now=self._now):
+            yield self._keyed.client(call)
+
+    def _build(self, key: str) -> anthropic.Anthropic:
+        import anthropic  # noqa: PLC0415
+
+        # The engine owns all retries. The address is always given: one in the environment would hold for every account.
+        return anthropic.Anthropic(
+            api_key=key,
+            base_url=self._base_url,
+            max_retries=0,
+            timeout=timeouts(READ_S),
+            default_headers={"anthropic-version": VERSION},
+        )
+
+
+def _beta(beta: str | None) -> dict[str, str]:
+    return {"anthropic-beta": beta} if beta else {}

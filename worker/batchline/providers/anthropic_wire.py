@@ -1,0 +1,157 @@
+"""Anthropic's objects and lines as typed data, and what they mean to us; no calls.
+
+Source: platform.claude.com/docs/en/build-with-claude/batch-processing and the API reference beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
+from batchline.providers.failures import read_error
+from batchline.providers.lines import BadLine, decode_line
+from batchline.providers.protocol import BatchOutcome, Created, Progress, Result, ResultKind
+from batchline.requests import Usage
+
+# Refusals of the request itself; all other errors may be sent again ("can be retried directly"), and those of key, rights
+# and money are the account's, not the request's.
+_REJECTED = frozenset({"invalid_request_error", "not_found_error", "request_too_large"})
+
+
+class _Counts(msgspec.Struct, frozen=True):
+    processing: int = 0
+    succeeded: int = 0
+    errored: int = 0
+    canceled: int = 0
+    expired: int = 0
+
+    @property
+    def done(self) -> int:
+        return self.succeeded + self.errored + self.canceled + self.expired
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """The message batch object. All counts but ``processing`` stay 0 until the whole batch has ended."""
+
+    id: str
+    processing_status: str
+    request_counts: _Counts
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    ended_at: datetime | None = None
+    cancel_initiated_at: datetime | None = None
+    results_url: str | None = None
+
+
+class BatchPage(msgspec.Struct, frozen=True):
+    """One page of the list of batches, newest first."""
+
+    data: list[Batch]
+    has_more: bool = False
+    last_id: str | None = None
+
+
+class _Outcome(msgspec.Struct, frozen=True):
+    type: str
+    message: msgspec.Raw | None = None
+    error: msgspec.Raw | None = None
+
+
+class _Line(msgspec.Struct, frozen=True):
+    custom_id: str
+    result: _Outcome
+
+
+class _Tokens(msgspec.Struct, frozen=True):
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+
+
+class _Message(msgspec.Struct, frozen=True):
+    usage: _Tokens | None = None
+
+
+_BATCH = msgspec.json.Decoder(Batch)
+PAGE = msgspec.json.Decoder(BatchPage)
+_LINE = msgspec.json.Decoder(_Line)
+_MESSAGE = msgspec.json.Decoder(_Message)
+
+
+def parse_batch(content: bytes) -> Batch:
+    """Read a message batch object. Raises msgspec.DecodeError."""
+    return _BATCH.decode(content)
+
+
+def created_of(batch: Batch) -> Created:
+    """Return what the engine keeps of a batch that exists."""
+    return Created(provider_id=batch.id, created_ms=_ms(batch.created_at), expires_ms=_ms(batch.expires_at))
+
+
+def progress_of(batch: Batch) -> Progress:
+    """Return how a batch is doing. It only ever "ends"; what expired or was cancelled, its results tell."""
+    outcome: BatchOutcome | None = None
+    if batch.processing_status == "ended":
+        outcome = "cancelled" if batch.cancel_initiated_at else "completed"
+    counts = batch.request_counts
+    return Progress(
+        provider_id=batch.id,
+        status=batch.processing_status,
+        outcome=outcome,
+        total=counts.processing + counts.done,
+        done=counts.done,
+        created_ms=_ms(batch.created_at),
+        expires_ms=_ms(batch.expires_at),
+        ended_ms=_ms(batch.ended_at),
+        results=(batch.results_url,) if outcome and batch.results_url else (),
+    )
+
+
+def usage_of(body: bytes | msgspec.Raw) -> Usage | None:
+    """Return the tokens that a message counts; ``input_tokens`` there leaves out what was written to or read from caches."""
+    try:
+        tokens = _MESSAGE.decode(body).usage
+    except msgspec.DecodeError:
+        return None
+    if tokens is None:
+        return Usage()
+    write, read = tokens.cache_creation_input_tokens or 0, tokens.cache_read_input_tokens or 0
+    return Usage(
+        input_tokens=(tokens.input_tokens or 0) + write + read,
+        output_tokens=tokens.output_tokens or 0,
+        cache_read_tokens=read,
+        cache_write_tokens=write,
+    )
+
+
+def parse_result(line: bytes) -> Result:
+    """Read one line of the results. Raises BadLine."""
+    row = decode_line(line, _LINE)
+    if not row.custom_id:
+        raise BadLine("without custom_id")
+    outcome, size = row.result, len(line)
+    if outcome.type == "succeeded" and outcome.message is not None:
+        body = outcome.message
+        return Result(custom_id=row.custom_id, kind="succeeded", body=body, usage=usage_of(body), size=size)
+    if outcome.type == "errored":
+        return _errored(row.custom_id, outcome.error, size)
+    kinds: Mapping[str, ResultKind] = {"expired": "expired", "canceled": "cancelled"}
+    return Result(custom_id=row.custom_id, kind=kinds.get(outcome.type, "retryable"), code=outcome.type, size=size)
+
+
+def _errored(custom_id: str, error: msgspec.Raw | None, size: int) -> Result:
+    told = read_error(error)
+    return Result(
+        custom_id=custom_id,
+        kind="rejected" if told.type in _REJECTED else "retryable",
+        code=told.code or "errored",
+        message=told.message,
+        size=size,
+    )
+
+
+def _ms(moment: datetime | None) -> int:
+    return int(moment.timestamp() * 1000) if moment else 0

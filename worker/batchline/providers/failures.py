@@ -1,0 +1,263 @@
+"""Foreign errors become ours: the one place that reads HTTP statuses, transport errors and Retry-After headers.
+
+What a provider says about a single row may quote the prompt and stays out of these messages; what it says about the call
+itself is quoted, cut to 300 characters. Nothing is quoted when a key is refused: providers show parts of the key.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+
+from batchline.errors import Ambiguous, KeyRefused, Permanent, ProviderError, Retryable
+from batchline.providers.protocol import AccountAccess
+
+if TYPE_CHECKING:
+    import httpx2
+
+T = TypeVar("T")
+
+CONNECT_S = 5.0
+READ_S = 60.0
+MAX_QUOTED = 300
+_DAY_S = 86_400.0
+
+_SDKS = frozenset({"openai", "anthropic"})
+_ASK_LATER = frozenset({408, 409, 429})
+_NO_RIGHT = frozenset({401, 402, 403})
+_NO_MONEY = frozenset({"billing_error", "billing_hard_limit_reached"})
+
+
+def timeouts(read_s: float, *, connect_s: float = CONNECT_S, write_s: float = READ_S) -> httpx2.Timeout:
+    """Return the limits of a call, in seconds: to connect, and for each single read and write."""
+    import httpx2  # noqa: PLC0415
+
+    return httpx2.Timeout(connect=connect_s, read=read_s, write=write_s, pool=connect_s)
+
+
+class _Detail(msgspec.Struct, frozen=True):
+    message: str | None = None
+    type: str | None = None
+    code: str | int | None = None
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    error: _Detail | str | None = None
+
+
+_ENVELOPE = msgspec.json.Decoder(_Envelope)
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What an error body says: its code (the finest there is, else empty), its type and its message."""
+
+    code: str = ""
+    type: str = ""
+    message: str = ""
+
+
+def read_error(body: bytes | msgspec.Raw | None) -> Told:
+    """Read ``{"error": {"message", "type", "code"}}``, the shape of OpenAI and Anthropic; anything else tells nothing."""
+    try:
+        found = _ENVELOPE.decode(body).error if body else None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Told()
+    if isinstance(found, str):
+        return Told(message=found)
+    if found is None:
+        return Told()
+    code = "" if found.code is None else str(found.code)
+    return Told(code=code or found.type or "", type=found.type or "", message=found.message or "")
+
+
+def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
+    """Read how long to wait, in seconds, at most a day: ``retry-after-ms``, or ``retry-after`` as seconds or HTTP date.
+
+    ``now`` is unix seconds. None where nothing, or nothing readable, is said.
+    """
+    millis = _number(headers.get("retry-after-ms"))
+    if millis is not None:
+        return _clamp(millis / 1000)
+    said = headers.get("retry-after")
+    seconds = _number(said)
+    if seconds is not None:
+        return _clamp(seconds)
+    try:
+        return _clamp(email.utils.parsedate_to_datetime(said).timestamp() - now) if said else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text) if text else None
+    except ValueError:
+        return None
+    return number if number is None or math.isfinite(number) else None
+
+
+def _clamp(seconds: float) -> float:
+    return min(max(seconds, 0.0), _DAY_S)
+
+
+class CallRules(msgspec.Struct, frozen=True, kw_only=True):
+    """How a call's failures are to be read.
+
+    ``lost`` is raised when the request left and no answer came, ``unsure`` on 5xx, 408 and 409. ``complete`` tells whether
+    the whole request may have left this process; what has not left whole cannot have been carried out.
+    """
+
+    account: str
+    call: str
+    lost: type[ProviderError] = Retryable
+    unsure: type[ProviderError] = Retryable
+    complete: Callable[[], bool] = lambda: True
+
+
+@contextmanager
+def translated(rules: CallRules, *, now: Callable[[], float] = time.time) -> Iterator[None]:
+    """Turn every foreign error of the block into one of ours, without its text: that may hold the key or a prompt."""
+    import httpx2  # noqa: PLC0415 - slow to import, and only needed where an SDK is loaded already
+
+    try:
+        yield
+    except ProviderError:
+        raise
+    except Exception as exc:
+        response = _first(exc, lambda e: getattr(e, "response", None))
+        if isinstance(response, httpx2.Response):
+            raise refused(rules, response.status_code, response.headers, _content(response), now()) from None
+        if isinstance(exc, msgspec.DecodeError | UnicodeDecodeError):
+            raise _lost(rules, "unreadable_answer", "its answer is not what the provider promises") from None
+        cause = _first(exc, lambda e: e if _transport(e) else None)
+        if cause is None and type(exc).__module__.partition(".")[0] not in _SDKS:
+            raise
+        raise broken(rules, cause or exc) from None
+
+
+def refused(rules: CallRules, status: int, headers: Mapping[str, str], body: bytes, now: float = 0.0) -> ProviderError:
+    """Return the error for an HTTP status that is no success."""
+    told = read_error(body)
+    code = told.code or str(status)
+    head = f"{rules.call} on account {rules.account!r}: the provider answered {status} ({code})"
+    if status in _NO_RIGHT or (
+        400 <= status < 429 and not is_request_at_fault(status, told) and status not in _ASK_LATER
+    ):
+        todo = "set the account's key right" if status in {401, 403} else "set right what the account may spend"
+        return KeyRefused(
+            f"{head}; {todo}, requests wait until then", account=rules.account, call=rules.call, code=code
+        )
+    text = f"{head}: {told.message[:MAX_QUOTED]}" if told.message else head
+    if status < 400:
+        text = f"{head}; a redirect is not followed here, set the account's base_url right"
+    return _kind(rules, status)(
+        text, account=rules.account, call=rules.call, code=code, retry_after_s=retry_after_s(headers, now)
+    )
+
+
+def is_request_at_fault(status: int, told: Told) -> bool:
+    """Whether a 4xx refuses the request itself, for good; not the account (key, money) and not the moment."""
+    no_money = told.type in _NO_MONEY or told.code in _NO_MONEY or _no_credit(told)
+    return 400 <= status < 500 and status not in _ASK_LATER and status not in {401, 402} and not no_money
+
+
+def _kind(rules: CallRules, status: int) -> type[ProviderError]:
+    if status == 429:
+        return Retryable
+    if status >= 500 or status in _ASK_LATER:
+        return rules.unsure if rules.complete() else Retryable
+    return Permanent
+
+
+def _no_credit(told: Told) -> bool:
+    # Anthropic says this with status 400 and the type of an ordinary bad request.
+    return "credit balance is too low" in told.message
+
+
+def broken(rules: CallRules, cause: BaseException) -> ProviderError:
+    """Return the error for a call that broke off below HTTP; ``cause`` is httpx2's own exception."""
+    import httpx2  # noqa: PLC0415
+
+    name = type(cause).__name__
+    head = f"{rules.call} on account {rules.account!r}"
+    if isinstance(cause, httpx2.UnsupportedProtocol | httpx2.InvalidURL):
+        return Permanent(
+            f"{head}: the account's base_url is no http(s) address; set it right",
+            account=rules.account,
+            call=rules.call,
+            code=name,
+        )
+    if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.ProxyError):
+        return Retryable(
+            f"{head}: no connection to the provider ({name}); nothing was sent",
+            account=rules.account,
+            call=rules.call,
+            code=name,
+        )
+    return _lost(rules, name, f"the connection broke off ({name})")
+
+
+def _lost(rules: CallRules, code: str, what: str) -> ProviderError:
+    head = f"{rules.call} on account {rules.account!r}: {what}"
+    if not rules.complete():
+        text = f"{head}, before the whole request was sent"
+        return Retryable(text, account=rules.account, call=rules.call, code=code)
+    text = f"{head}; it may have happened" if rules.lost is Ambiguous else head
+    return rules.lost(text, account=rules.account, call=rules.call, code=code)
+
+
+def _transport(exc: BaseException) -> bool:
+    import httpx2  # noqa: PLC0415
+
+    return isinstance(exc, httpx2.HTTPError | httpx2.StreamError | httpx2.InvalidURL | OSError)
+
+
+def _first(exc: BaseException, pick: Callable[[BaseException], Any]) -> Any:
+    """Return the first thing that ``pick`` finds along the causes: SDKs wrap what their transport raises."""
+    current: BaseException | None = exc
+    while current is not None:
+        found = pick(current)
+        if found is not None:
+            return found
+        current = current.__cause__
+    return None
+
+
+def _content(response: Any) -> bytes:
+    try:
+        return bytes(response.content)
+    except RuntimeError:  # a streamed body that nobody read
+        return b""
+
+
+class Keyed(Generic[T]):
+    """The SDK client of an account, built anew whenever the key has changed."""
+
+    def __init__(self, access: AccountAccess, build: Callable[[str], T]) -> None:
+        self._access = access
+        self._build = build
+        self._lock = threading.Lock()
+        self._made: tuple[str, T] | None = None
+
+    def client(self, call: str) -> T:
+        """Return the client for the key as it is now. Raises KeyRefused when there is no usable key."""
+        key = self._access.key()
+        if not key or not key.isascii() or not key.isprintable() or " " in key:
+            what = "is empty" if not key else "has characters that no key has"
+            raise KeyRefused(
+                f"{call} on account {self._access.name!r}: the key {what}; set it right, requests wait until then",
+                account=self._access.name,
+                call=call,
+                code="no_key",
+            )
+        with self._lock:
+            if self._made is None or self._made[0] != key:
+                self._made = (key, self._build(key))
+            return self._made[1]

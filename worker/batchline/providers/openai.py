@@ -1,0 +1,218 @@
+"""OpenAI: Files and Batches, and the realtime endpoints that they stand for. Also any service of the same shape.
+
+Source: developers.openai.com/api/docs/guides/batch and its API reference, with payloads observed on the live API.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
+
+from batchline.errors import Ambiguous, Permanent, ProviderError, Retryable
+from batchline.providers.answers import answered, parsed, rejected
+from batchline.providers.failures import CONNECT_S, READ_S, CallRules, Keyed, timeouts, translated
+from batchline.providers.lines import BadLine, decode_line, split_lines
+from batchline.providers.openai_wire import (
+    FILE,
+    INPUT_LINE,
+    PAGE,
+    Batch,
+    created_of,
+    parse_batch,
+    parse_result,
+    progress_of,
+    refusal_of,
+    usage_of,
+)
+from batchline.providers.protocol import AccountAccess, Created, Endpoint, Found, Job, Limits, Progress, Result
+
+if TYPE_CHECKING:
+    import openai
+
+BASE_URL = "https://api.openai.com/v1"
+
+ENDPOINTS: Mapping[str, Endpoint] = {
+    "chat": Endpoint(path="/v1/chat/completions", price_flavor="chat"),
+    "responses": Endpoint(path="/v1/responses", price_flavor="responses"),
+    "embeddings": Endpoint(path="/v1/embeddings", price_flavor="embeddings"),
+    # The old completions tell their usage in the shape of chat.
+    "completions": Endpoint(path="/v1/completions", price_flavor="chat"),
+    # Free of charge and without usage.
+    "moderations": Endpoint(path="/v1/moderations", price_flavor=""),
+}
+
+LIMITS = Limits(
+    max_requests=50_000,
+    # 200 MB, less one line feed a row. Source: developers.openai.com/api/docs/guides/batch
+    max_bytes=200_000_000 - 50_000,
+    max_inputs=50_000,
+)
+
+LIST_MARGIN_S = 300
+"""How much older than the intent a batch may look, in seconds, and still be ours: the clocks differ."""
+
+_UPLOAD_READ_S = 300.0
+_RESULTS_READ_S = 120.0
+
+
+class OpenAIProvider:
+    """An OpenAI account; ``base_url`` includes ``/v1``."""
+
+    kind: str = "openai"
+    limits: Limits = LIMITS
+    endpoints: Mapping[str, Endpoint] = ENDPOINTS
+    has_files: bool = True
+
+    def __init__(self, access: AccountAccess, *, now: Callable[[], float] = time.time) -> None:
+        self._access = access
+        self._now = now
+        self._keyed: Keyed[openai.OpenAI] = Keyed(access, self._build)
+
+    def render(self, custom_id: str, endpoint: str, body: bytes) -> bytes:
+        """Return one row, without line feed. The body is spliced in as it is; custom_ids need no escaping."""
+        path = ENDPOINTS[endpoint].path.encode()
+        head = b'{"custom_id":"' + custom_id.encode("ascii") + b'","method":"POST","url":"' + path
+        return head + b'","body":' + body + b"}"
+
+    def upload(self, rows: BinaryIO, job: Job) -> str:
+        """Upload the rows and return the file's id. Streams: about 1 MB of memory, whatever the size."""
+        rows.seek(0)
+        name = f"batchline-{job.batch_id}-{job.nonce}.jsonl"
+        with self._calling("upload") as client:
+            answer = client.files.with_raw_response.create(
+                file=(name, rows, "application/jsonl"), purpose="batch", timeout=timeouts(_UPLOAD_READ_S)
+            )
+            return FILE.decode(answer.content).id
+
+    def create(self, rows: BinaryIO, job: Job, *, timeout_s: float) -> Created:  # noqa: ARG002 - the file has the rows
+        """Create the batch from the uploaded file: one POST. Raises Ambiguous when it may have happened."""
+        with self._calling("create", lost=Ambiguous, unsure=Ambiguous) as client:
+            answer = client.batches.with_raw_response.create(
+                completion_window="24h",
+                endpoint=ENDPOINTS[job.endpoint].path,  # type: ignore[arg-type]
+                input_file_id=job.input_ref or "",
+                metadata={"batchline_batch": job.batch_id, "batchline_nonce": job.nonce},
+                extra_headers=_beta(job.beta),
+                timeout=timeouts(max(timeout_s - 2 * CONNECT_S, 1.0)),
+            )
+            return created_of(parse_batch(answer.content))
+
+    def find(self, job: Job) -> Found:
+        """Look for the attempt's nonce in the batches' metadata, newest first, back to just before the intent."""
+        oldest_s = job.intent_ms / 1000 - LIST_MARGIN_S
+        proven: list[Created] = []
+        for page in self._pages():
+            proven += [created_of(b) for b in page if (b.metadata or {}).get("batchline_nonce") == job.nonce]
+            if all(b.created_at is not None and b.created_at < oldest_s for b in page):
+                break
+        return Found(proven=tuple(proven))
+
+    def _pages(self) -> Iterator[list[Batch]]:
+        after: str | None = None
+        more = True
+        while more:
+            query = {"limit": 100} | ({"after": after} if after else {})
+            with self._calling("find") as client:
+                answer = client.batches.with_raw_response.list(extra_query=query)
+                page = PAGE.decode(answer.content)
+            yield page.data
+            last = page.data[-1].id if page.data else None
+            more = page.has_more and last is not None and last != after
+            after = last
+
+    def poll(self, provider_id: str) -> Progress:
+        """Ask how a batch is doing; of a refused one, read its own file back to name the guilty rows."""
+        with self._calling("poll") as client:
+            batch = parse_batch(client.batches.with_raw_response.retrieve(provider_id).content)
+        progress = progress_of(batch)
+        if progress.outcome != "failed":
+            return progress
+        refusal = refusal_of(batch, lambda lines: self._custom_ids(batch.input_file_id, lines))
+        return msgspec.structs.replace(progress, refusal=refusal)
+
+    def _custom_ids(self, input_file_id: str | None, lines: frozenset[int]) -> Mapping[int, str]:
+        """Read back from the uploaded file which rows stand in these lines; nothing, when it cannot be had."""
+        if not input_file_id:
+            return {}
+        found: dict[int, str] = {}
+        try:
+            with contextlib.closing(self._content("poll", input_file_id)) as content:
+                for number, line in enumerate(content, start=1):
+                    if number in lines:
+                        found[number] = decode_line(line, INPUT_LINE).custom_id
+                    if len(found) == len(lines):
+                        break
+        except (Permanent, BadLine):
+            return {}
+        return found
+
+    def _content(self, call: str, file_id: str) -> Generator[bytes]:
+        """Yield the lines of a file at the provider, streamed."""
+        with self._calling(call) as client:
+            files = client.files.with_streaming_response
+            with files.content(file_id, timeout=timeouts(_RESULTS_READ_S)) as response:
+                yield from split_lines(response.iter_bytes())
+
+    def results(self, progress: Progress) -> Iterator[Result]:
+        """Stream the results of an ended batch, output file and error file."""
+        for ref in progress.results:
+            yield from parsed(self._content("results", ref), parse_result, account=self._access.name, source=ref)
+
+    def cancel(self, provider_id: str) -> None:
+        """Ask to stop a batch. One that has ended already (409) is no error."""
+        with self._calling("cancel") as client:
+            import openai  # noqa: PLC0415
+
+            with contextlib.suppress(openai.ConflictError):
+                client.batches.with_raw_response.cancel(provider_id)
+
+    def call(self, endpoint: str, body: bytes, *, beta: str | None, timeout_s: float) -> Result:
+        """Answer one request in real time. Raises Ambiguous when no answer came: it may have been run and charged."""
+        import httpx2  # noqa: PLC0415
+        import openai  # noqa: PLC0415
+
+        path = ENDPOINTS[endpoint].path.removeprefix("/v1")
+        with self._calling("call", lost=Ambiguous) as client:
+            try:
+                answer = client.post(
+                    path,
+                    content=body,
+                    cast_to=httpx2.Response,
+                    options={"headers": _beta(beta), "timeout": timeouts(timeout_s)},
+                )
+            except openai.APIStatusError as exc:
+                refused = rejected(exc.status_code, exc.response.content)
+                if refused is None:
+                    raise
+                return refused
+            return answered(answer.content, usage_of)
+
+    def delete_input(self, input_ref: str) -> None:
+        """Delete an uploaded file; one that is gone already is no error."""
+        import openai  # noqa: PLC0415
+
+        with self._calling("delete_input") as client, contextlib.suppress(openai.NotFoundError):
+            client.files.with_raw_response.delete(input_ref)
+
+    @contextlib.contextmanager
+    def _calling(
+        self, call: str, *, lost: type[ProviderError] = Retryable, unsure: type[ProviderError] = Retryable
+    ) -> Iterator[openai.OpenAI]:
+        rules = CallRules(account=self._access.name, call=call, lost=lost, unsure=unsure)
+        with translated(rules, now=self._now):
+            yield self._keyed.client(call)
+
+    def _build(self, key: str) -> openai.OpenAI:
+        import openai  # noqa: PLC0415
+
+        # The engine owns all retries. The address is always given: one in the environment would hold for every account.
+        base_url = self._access.base_url or BASE_URL
+        return openai.OpenAI(api_key=key, base_url=base_url, max_retries=0, timeout=timeouts(READ_S))
+
+
+def _beta(beta: str | None) -> dict[str, str]:
+    return {"OpenAI-Beta": beta} if beta else {}

@@ -1,0 +1,270 @@
+"""Batches from the cut to the last transition: leases, states, agendas, and the room and trouble of accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+from batchline.lanes import Lane, OpenRange, Trigger
+from batchline.store import keys
+from batchline.store.connection import Argument, Connection
+from batchline.store.records import Batch, ClaimAnswer, CutAnswer, Outage, batch_record, outage_record, pairs, text
+
+MOST = 1000
+"""Most entries that one script call moves or sweeps."""
+CLAIM_KEPT_S = 40 * 86400
+"""How long the claim on a finished provider batch is remembered: longer than providers keep results (30 days)."""
+UNUSED = "batchline:unused"
+
+
+class Batches:
+    """Every transition of a batch, each one fenced script. All methods that take a batch may raise LeaseLost."""
+
+    def __init__(self, connection: Connection, *, lease_s: float) -> None:
+        self._connection = connection
+        self._lease_ms = int(lease_s * 1000)
+
+    def cut(
+        self,
+        lane: Lane,
+        seen: OpenRange,
+        trigger: Trigger,
+        *,
+        batch_id: str,
+        holder: str,
+        now_ms: int,
+        max_open: int,
+        max_creates: int,
+        riders_only: bool = False,
+    ) -> CutAnswer:
+        """Cut the open range as seen into a batch held by ``holder``, if the account has room."""
+        where = [
+            keys.walk(lane.name),
+            keys.batch(batch_id),
+            keys.account_open(lane.account),
+            keys.account_creates(lane.account),
+            keys.account(lane.account),
+            keys.AGENDA_ACCUMULATE,
+            keys.ledger(lane.base),
+            keys.LEDGERS,
+            keys.retry(lane.name),
+        ]
+        arguments: list[Argument] = [batch_id, lane.name, lane.account, seen.last, trigger, now_ms, max_open, max_creates, holder]
+        arguments += [self._lease_ms, lane.base, keys.batch(""), int(riders_only)]
+        return cast("CutAnswer", text(self._connection.call("cut", where, arguments)))
+
+    def ride(self, batch: Batch, *, horizon_ms: int, max_requests: int) -> int:
+        """Let retries due until the horizon ride along, up to the batch's most requests; returns how many."""
+        total = 0
+        while True:
+            moved = int(
+                self._connection.call(
+                    "ride",
+                    [keys.batch(batch.id), keys.riders(batch.id), keys.retry(batch.lane)],
+                    [batch.fence, horizon_ms, max_requests, MOST],
+                )
+            )
+            total += moved
+            if moved < MOST:
+                return total
+
+    def claim(self, batch_id: str, *, holder: str, now_ms: int) -> Batch | ClaimAnswer:
+        """Take the lease; ``holder`` must be unique to this claim. Returns the record, or why there is none."""
+        answer = self._connection.call("claim", [keys.batch(batch_id)], [holder, self._lease_ms, now_ms])
+        return batch_record(pairs(answer)) if isinstance(answer, list) else cast("ClaimAnswer", text(answer))
+
+    def renew(self, batch: Batch) -> None:
+        """Extend the lease by its full length."""
+        self._connection.call("renew", [keys.batch(batch.id)], [batch.fence, self._lease_ms])
+
+    def release(self, batch: Batch, *, agenda: str, next_ms: int) -> None:
+        """Give the lease back; somebody should look again at ``next_ms``."""
+        self._connection.call("release", [keys.batch(batch.id), agenda], [batch.fence, batch.id, next_ms])
+
+    def intent(
+        self,
+        batch: Batch,
+        *,
+        nonce: str,
+        rows: int,
+        row_bytes: int,
+        input_ref: str,
+        now_ms: int,
+        call_s: float,
+        max_creates: int,
+    ) -> bool:
+        """cut → submitting, with a lease for the whole call; False when this hour's creates are used up."""
+        arguments: list[Argument] = [
+            batch.fence,
+            nonce,
+            rows,
+            row_bytes,
+            input_ref,
+            now_ms,
+            int(call_s * 1000) + self._lease_ms,
+            max_creates,
+        ]
+        where = [keys.batch(batch.id), keys.account_creates(batch.account)]
+        return bool(self._connection.call("intent", where, arguments))
+
+    def submitted(
+        self, batch: Batch, *, provider_id: str, submitted_ms: int, expires_ms: int, first_poll_ms: int
+    ) -> bool:
+        """submitting or reconciling → submitted; False when another batch has claimed this provider batch."""
+        where = [
+            keys.batch(batch.id),
+            keys.provider_batch(batch.account, provider_id),
+            keys.AGENDA_ACCUMULATE,
+            keys.AGENDA_POLL,
+        ]
+        arguments: list[Argument] = [batch.fence, batch.id, provider_id, submitted_ms, expires_ms, first_poll_ms]
+        return bool(self._connection.call("submitted", where, arguments))
+
+    def ambiguous(self, batch: Batch, *, look_ms: int) -> None:
+        """submitting → reconciling; somebody should look at the provider at ``look_ms``."""
+        where = [keys.batch(batch.id), keys.AGENDA_ACCUMULATE, keys.account(batch.account)]
+        self._connection.call("ambiguous", where, [batch.fence, batch.id, look_ms])
+
+    def again(self, batch: Batch, *, not_before_ms: int, reason: str) -> None:
+        """Back to cut with the same range and riders, no attempt used."""
+        claim = keys.provider_batch(batch.account, batch.provider_id) if batch.provider_id else keys.batch(batch.id)
+        where = [keys.batch(batch.id), keys.AGENDA_ACCUMULATE, keys.AGENDA_POLL, claim]
+        self._connection.call("again", where, [batch.fence, batch.id, not_before_ms, reason, CLAIM_KEPT_S])
+
+    def split(
+        self,
+        batch: Batch,
+        *,
+        new_id: str,
+        at: str,
+        requests: int,
+        tokens: int,
+        total_bytes: int,
+        keep_riders: int,
+        not_before_ms: int,
+    ) -> None:
+        """Leave the range up to ``at`` and ``keep_riders`` riders with the batch, the rest with a new one."""
+        where = [
+            keys.batch(batch.id),
+            keys.batch(new_id),
+            keys.riders(batch.id),
+            keys.riders(new_id),
+            keys.account_open(batch.account),
+            keys.AGENDA_ACCUMULATE,
+        ]
+        arguments: list[Argument] = [batch.fence, new_id, at, requests, total_bytes, tokens, keep_riders, MOST, not_before_ms]
+        while int(self._connection.call("split", where, arguments)) == MOST:
+            pass
+
+    def ended(self, batch: Batch, *, outcome: str, ended_ms: int, results: bytes) -> None:
+        """submitted → ended; the account has its room back."""
+        where = [keys.batch(batch.id), keys.account_open(batch.account)]
+        self._connection.call("ended", where, [batch.fence, batch.id, outcome, ended_ms, results])
+
+    def settled(
+        self,
+        batch: Batch,
+        base: str,
+        *,
+        now_ms: int,
+        waste_nano: int,
+        kept_s: int,
+        turnaround_bucket: int,
+        size_bucket: int,
+    ) -> Batch | None:
+        """ended or cut → settled; None when the batch still carries something: settle or retry that first."""
+        claim = keys.provider_batch(batch.account, batch.provider_id) if batch.provider_id else keys.batch(batch.id)
+        where = [
+            keys.batch(batch.id),
+            keys.riders(batch.id),
+            keys.account_open(batch.account),
+            keys.AGENDA_ACCUMULATE,
+            keys.AGENDA_POLL,
+            keys.SETTLED,
+            keys.ledger(base),
+            keys.LEDGERS,
+            claim,
+            keys.requests(batch.lane),
+            keys.attempts(batch.lane),
+        ]
+        turnaround_ms = max(0, batch.ended_ms - batch.submitted_ms)
+        arguments: list[Argument] = [batch.fence, batch.id, now_ms, waste_nano, kept_s, CLAIM_KEPT_S, base]
+        arguments += [turnaround_bucket, turnaround_ms, size_bucket, batch.rows, sweep_entries(batch)]
+        answer = self._connection.call("settled", where, arguments)
+        while answer == b"more":
+            answer = self._connection.call("settled", where, arguments)
+        return batch_record(pairs(answer)) if isinstance(answer, list) else None
+
+    def ring(self, agenda: str, *, now_ms: int, most: int = 100) -> list[str]:
+        """Return the batches whose time has come; each rings again after a lease if nobody takes it."""
+        due = self._connection.call("ring", [agenda], [now_ms, most, now_ms + self._lease_ms])
+        return [text(batch_id) for batch_id in due]
+
+    def get(self, batch_id: str) -> Batch | None:
+        """Read a batch record, None when there is none."""
+        fields = pairs(_flat(self._connection.run("HGETALL", keys.batch(batch_id))))
+        return batch_record(fields) if b"state" in fields else None
+
+    def open_ids(self) -> list[str]:
+        """Return the ids of all batches that are not settled, soonest due first."""
+        ids: list[str] = []
+        for agenda in (keys.AGENDA_ACCUMULATE, keys.AGENDA_POLL):
+            ids += [text(batch_id) for batch_id in self._connection.run("ZRANGE", agenda, 0, -1)]
+        return ids
+
+    def settled_ids(self, most: int) -> list[str]:
+        """Return the ids of the batches settled last, newest first."""
+        return [text(batch_id) for batch_id in self._connection.run("ZRANGE", keys.SETTLED, 0, most - 1, "REV")]
+
+    def records(self, ids: Iterable[str]) -> list[Batch]:
+        """Read batch records in one round trip; ids without a record are left out."""
+        pipeline = self._connection.redis.pipeline(transaction=False)
+        for batch_id in ids:
+            pipeline.hgetall(keys.batch(batch_id))
+        return [batch_record(fields) for fields in pipeline.execute() if b"state" in fields]
+
+    def note_outage(
+        self,
+        account: str,
+        *,
+        now_ms: int,
+        min_s: float,
+        max_s: float,
+        asked_s: float | None,
+        call: str,
+        code: str,
+        message: str,
+    ) -> int:
+        """Note provider trouble; returns until when (ms) the account is down."""
+        arguments: list[Argument] = [
+            now_ms,
+            int(min_s * 1000),
+            int(max_s * 1000),
+            int((asked_s or 0) * 1000),
+            call,
+            code,
+            message[:300],
+        ]
+        return int(self._connection.call("outage", [keys.account(account)], arguments))
+
+    def clear_outage(self, account: str) -> None:
+        """Note that the account's provider answers again."""
+        self._connection.run(
+            "HDEL", keys.account(account), "down_until", "since", "failures", "call", "code", "message"
+        )
+
+    def outage(self, account: str) -> Outage:
+        """Read an account's trouble."""
+        return outage_record(account, pairs(_flat(self._connection.run("HGETALL", keys.account(account)))))
+
+
+def sweep_entries(batch: Batch) -> int:
+    """Return how many entries of this batch's lane one script call may read: at most 1,000, and about 2 MB."""
+    return max(1, min(MOST, 2_000_000 // max(batch.largest, 1)))
+
+
+def _flat(reply: object) -> list[bytes]:
+    """Return a hash reply as flat fields and values, whatever shape the client library gave it."""
+    if isinstance(reply, dict):
+        return [part for pair in reply.items() for part in pair]
+    return cast("list[bytes]", reply)

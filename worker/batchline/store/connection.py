@@ -1,0 +1,103 @@
+"""The connection to the store, and the one way in which scripts are called and store errors translated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.commands.core import Script
+from redis.retry import Retry
+
+from batchline.errors import BatchlineError, LeaseLost, StoreError, StoreFull
+from batchline.store import scripts
+
+Argument = str | bytes | int | float
+RETRIES = 3
+
+
+class Connection:
+    """A connection pool to one Redis or Valkey primary, with every script at hand.
+
+    Every script may be sent twice, so a lost reply is simply asked for again; that holds for the plain commands used here
+    too. Blocking reads are not resent: they take ``blocking``.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = 10.0) -> None:
+        self.url = url
+        self.redis = _client(url, timeout_s=timeout_s, retries=RETRIES)
+        self._scripts: dict[str, Script] = {}
+
+    def blocking(self, *, timeout_s: float) -> redis.Redis:
+        """Return a client of its own for commands that block up to ``timeout_s``."""
+        return _client(self.url, timeout_s=timeout_s + 10.0, retries=0)
+
+    def script(self, name: str) -> Script:
+        """Return a registered script, for use in a pipeline."""
+        if name not in self._scripts:
+            self._scripts[name] = self.redis.register_script(scripts.source(name))
+        return self._scripts[name]
+
+    def call(self, name: str, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+        """Run a script. Raises LeaseLost, StoreFull or StoreError."""
+        try:
+            return self.script(name)(keys=[_raw(key) for key in keys], args=[_raw(arg) for arg in args])
+        except redis.RedisError as error:
+            raise translate(error, f"script {name}") from error
+
+    def call_many(self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]]) -> list[Any]:
+        """Run a script many times in one round trip. Raises LeaseLost, StoreFull or StoreError; what ran before stays."""
+        script = self.script(name)
+        pipeline = self.redis.pipeline(transaction=False)
+        for keys, args in calls:
+            script(keys=[_raw(key) for key in keys], args=[_raw(arg) for arg in args], client=pipeline)
+        try:
+            return pipeline.execute()
+        except redis.RedisError as error:
+            raise translate(error, f"script {name}") from error
+
+    def run(self, command: str, *args: Argument) -> Any:
+        """Run a plain command. Raises StoreFull or StoreError."""
+        try:
+            return self.redis.execute_command(command, *[_raw(arg) for arg in args])  # type: ignore[no-untyped-call]
+        except redis.RedisError as error:
+            raise translate(error, command) from error
+
+    def close(self) -> None:
+        """Close the pool's connections."""
+        self.redis.close()
+
+
+def _client(url: str, *, timeout_s: float, retries: int) -> redis.Redis:
+    return redis.Redis.from_url(
+        url,
+        decode_responses=False,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=5.0,
+        socket_keepalive=True,
+        health_check_interval=30,
+        retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries),
+        retry_on_error=[redis.ConnectionError, redis.TimeoutError] if retries else [],
+    )
+
+
+def _raw(value: Argument) -> Any:
+    # Names from the store may hold bytes that are no UTF-8; they go back as they came.
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+
+
+def translate(error: redis.RedisError, what: str) -> BatchlineError:
+    """Turn a Redis error into one of ours; the URL (it may hold a password) is never quoted."""
+    message = str(error)
+    if "LEASELOST" in message:
+        return LeaseLost(f"{what}: somebody else holds the lease on this batch")
+    if isinstance(error, redis.exceptions.OutOfMemoryError) or "OOM command not allowed" in message:
+        return StoreFull(
+            f"{what}: the store is full (maxmemory) and takes no new requests; free memory or raise maxmemory"
+        )
+    if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
+        return StoreError(
+            f"{what}: cannot reach the store ({type(error).__name__}); is it running, and is BATCHLINE_REDIS_URL right?"
+        )
+    return StoreError(f"{what}: the store answered with an error: {message[:300]}")

@@ -1,0 +1,110 @@
+"""Requests on their way in: enqueue, look, walk, and the cancel of what is owed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from batchline.lanes import OpenRange, Trigger
+from batchline.requests import Request
+from batchline.store import keys
+from batchline.store.connection import Argument, Connection
+from batchline.store.records import LaneLook, open_range, text
+
+WALK_ENTRIES = 1000
+WALK_BYTES = 2_000_000
+PAGE = 500
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+    """An accepted request: its entry, and whether this call created it (or its id was accepted before)."""
+
+    entry: str
+    new: bool
+
+
+class Intake:
+    """The lanes and what producers put into them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def enqueue(self, requests: Sequence[tuple[Request, int]]) -> list[Accepted]:
+        """Enqueue requests, each with its id window in ms, in one round trip. Raises StoreFull, StoreError."""
+        answers = self._connection.call_many(
+            "enqueue", [_enqueue_call(request, window) for request, window in requests]
+        )
+        return [Accepted(entry=text(entry), new=bool(new)) for entry, new in answers]
+
+    def look(self, cursor: int, *, max_lanes: int, page: int = PAGE) -> LaneLook:
+        """Look at one page of the lanes, from the cursor of the page before (0 to begin)."""
+        found = self._connection.call("look", [keys.LANES, keys.LANES_ASIDE], [cursor, page, max_lanes])
+        return LaneLook(
+            cursor=int(found[0]),
+            aside=tuple(text(name) for name in found[1]),
+            broken=tuple(text(name) for name in found[2]),
+            ranges=tuple(open_range(row) for row in found[3]),
+        )
+
+    def walk(
+        self,
+        lane: str,
+        *,
+        max_requests: int,
+        max_bytes: int,
+        max_tokens: int | None,
+        row_bytes: int,
+        bytes_per_token: float,
+        now_ms: int,
+        most: int = WALK_ENTRIES,
+    ) -> OpenRange:
+        """Advance the lane's open range by at most ``most`` entries and about 2 MB."""
+        limits: list[Argument] = [
+            max_requests,
+            max_bytes,
+            max_tokens or 0,
+            row_bytes,
+            bytes_per_token,
+            most,
+            WALK_BYTES,
+        ]
+        since, last, requests, total, tokens, full, more = self._connection.call(
+            "walk", [keys.requests(lane), keys.walk(lane)], [*limits, now_ms]
+        )
+        return OpenRange(
+            lane=lane,
+            since_ms=int(since or 0),
+            last=text(last),
+            requests=int(requests),
+            bytes=int(total),
+            tokens=int(tokens),
+            full=msgspec.convert(text(full), Trigger) if full else None,
+            unwalked=bool(more),
+        )
+
+    def cancel(self, lane: str, entry: str) -> str:
+        """Ask to cancel an entry: ``gone``, ``pending`` (settle it now) or ``carried`` (its batch will)."""
+        return text(
+            self._connection.call(
+                "cancel", [keys.requests(lane), keys.walk(lane), keys.retry(lane), keys.cancels(lane)], [entry]
+            )
+        )
+
+    def lanes(self) -> Iterable[str]:
+        """Iterate over the names of all lanes, page by page."""
+        cursor = 0
+        while True:
+            cursor, names = self._connection.run("SSCAN", keys.LANES, cursor, "COUNT", PAGE)
+            yield from (text(name) for name in names)
+            cursor = int(cursor)
+            if cursor == 0:
+                return
+
+
+def _enqueue_call(request: Request, window_ms: int) -> tuple[list[str], list[Argument]]:
+    where = [keys.LANES, keys.requests(request.lane), keys.request_id(request.lane, request.id)]
+    arguments: list[Argument] = [request.lane, window_ms]
+    for name, value in request.fields().items():
+        arguments += [name, value]
+    return where, arguments

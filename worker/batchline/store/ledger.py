@@ -1,0 +1,100 @@
+"""Reading the ledger and the state that metrics and status show: a bounded number of commands, no script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from batchline.store import keys
+from batchline.store.connection import Connection
+from batchline.store.records import pairs, text
+from batchline.store.settling import BUCKETS_S
+
+SIZE_BUCKETS = (1, 10, 100, 1_000, 5_000, 10_000, 25_000, 50_000, 100_000)
+"""Upper bounds of the histogram of requests per batch."""
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """The ledger of one ``account:endpoint:model``: field → integer, as the scripts keep it."""
+
+    base: str
+    fields: Mapping[str, int]
+
+    def get(self, field: str) -> int:
+        """Return a counter, 0 if it was never counted."""
+        return self.fields.get(field, 0)
+
+    def having(self, prefix: str) -> dict[str, int]:
+        """Return the counters whose name begins with ``prefix``, by the rest of the name."""
+        return {name.removeprefix(prefix): n for name, n in self.fields.items() if name.startswith(prefix)}
+
+
+class LaneDepth(msgspec.Struct, frozen=True, kw_only=True):
+    """How many entries of a lane are owed a reply, how many were ever added, and the oldest one's entry id, or ''."""
+
+    lane: str
+    owed: int
+    added: int
+    oldest: str
+
+
+class Ledger:
+    """The figures: what was settled, and what is owed."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def accounts(self) -> list[Account]:
+        """Read the whole ledger, sorted by name."""
+        bases = sorted(text(base) for base in self._connection.run("SMEMBERS", keys.LEDGERS))
+        pipeline = self._connection.redis.pipeline(transaction=False)
+        for base in bases:
+            pipeline.hgetall(keys.ledger(base))
+        found = pipeline.execute()
+        return [
+            Account(base=base, fields={text(name): int(n) for name, n in fields.items()})
+            for base, fields in zip(bases, found, strict=True)
+        ]
+
+    def depths(self, lanes: Iterable[str]) -> list[LaneDepth]:
+        """Read how much is owed in these lanes, one round trip."""
+        names = list(lanes)
+        pipeline = self._connection.redis.pipeline(transaction=False)
+        for lane in names:
+            pipeline.xinfo_stream(keys.requests(lane))
+        found = pipeline.execute(raise_on_error=False)
+        return [_depth(lane, info) for lane, info in zip(names, found, strict=True) if isinstance(info, (dict, list))]
+
+    def memory(self) -> tuple[int, int]:
+        """Return the store's used memory and its limit in bytes (limit 0: none)."""
+        info = self._connection.redis.info("memory")
+        return int(info["used_memory"]), int(info.get("maxmemory", 0))
+
+
+def _depth(lane: str, info: object) -> LaneDepth:
+    fields: dict[str, Any] = {text(k) if isinstance(k, bytes) else str(k): v for k, v in _items(info)}
+    first = fields.get("first-entry")
+    oldest = text(first[0]) if isinstance(first, (list, tuple)) else ""
+    return LaneDepth(lane=lane, owed=int(fields["length"]), added=int(fields["entries-added"]), oldest=oldest)
+
+
+def _items(info: object) -> Iterable[tuple[object, object]]:
+    if isinstance(info, dict):
+        return info.items()
+    return pairs(info).items()  # type: ignore[arg-type]  # a flat reply of fields and values
+
+
+def time_bucket(seconds: float) -> int:
+    """Return the index of the time histogram's bucket for a duration."""
+    return _index(seconds, BUCKETS_S)
+
+
+def size_bucket(requests: int) -> int:
+    """Return the index of the size histogram's bucket for a number of requests."""
+    return _index(requests, SIZE_BUCKETS)
+
+
+def _index(value: float, bounds: tuple[int, ...]) -> int:
+    return next((i for i, bound in enumerate(bounds) if value <= bound), len(bounds))

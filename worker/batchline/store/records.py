@@ -1,0 +1,138 @@
+"""What the store gives back: inert, typed records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import msgspec
+
+from batchline.lanes import OpenRange, Trigger
+
+BatchState = Literal["cut", "submitting", "reconciling", "submitted", "ended", "settled"]
+CutAnswer = Literal["cut", "moved", "waiting", "down", "open", "creates"]
+ClaimAnswer = Literal["gone", "settled", "held", "early"]
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch record as last read. Times are unix ms, 0 where the event has not happened; money is nano-dollars.
+
+    ``after`` (exclusive) and ``last`` (inclusive) are the range; ``requests``, ``bytes`` and ``tokens`` its totals without
+    the riders, as estimated by the walk. ``largest`` is the lane's largest body in bytes. ``fence`` is the token of the
+    last claim. ``answered`` and the rest of the sums are kept by the settle script.
+    """
+
+    id: str
+    lane: str
+    account: str
+    state: BatchState
+    trigger: Trigger
+    after: str
+    last: str
+    requests: int = 0
+    riders: int = 0
+    bytes: int = 0
+    tokens: int = 0
+    largest: int = 0
+    fence: int = 0
+    cut_ms: int = 0
+    next_ms: int = 0
+    lease_until: int = 0
+    reason: str = ""
+    again: int = 0
+    nonce: str = ""
+    rows: int = 0
+    row_bytes: int = 0
+    input_ref: str = ""
+    intent_ms: int = 0
+    call_until: int = 0
+    provider_id: str = ""
+    submitted_ms: int = 0
+    expires_ms: int = 0
+    outcome: str = ""
+    ended_ms: int = 0
+    results: str = ""
+    settled_ms: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    retried: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    list_nano: int = 0
+    paid_nano: int = 0
+    saved_nano: int = 0
+    waste_nano: int = 0
+
+
+class Owed(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry that is owed a reply: its fields as they stand in the stream, and what happened to it so far."""
+
+    entry: str
+    fields: dict[bytes, bytes]
+    attempts: bytes = b""
+    """The attempts record (JSON), empty for an entry that never left its range."""
+    cancelled: bool = False
+
+
+class LaneLook(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of a look at the lanes; ``cursor`` is 0 after the last page."""
+
+    cursor: int
+    ranges: tuple[OpenRange, ...]
+    aside: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+
+
+class Outage(msgspec.Struct, frozen=True, kw_only=True):
+    """Provider trouble of an account, as last noted."""
+
+    account: str
+    down_until: int = 0
+    since: int = 0
+    failures: int = 0
+    call: str = ""
+    code: str = ""
+    message: str = ""
+
+
+def text(raw: bytes) -> str:
+    """Decode a name from the store; bytes that are no UTF-8 survive a round trip."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def pairs(flat: Iterable[bytes]) -> dict[bytes, bytes]:
+    """Turn a flat field/value reply into a mapping."""
+    items = iter(flat)
+    return dict(zip(items, items, strict=True))
+
+
+def batch_record(fields: Mapping[bytes, bytes]) -> Batch:
+    """Build a batch record from its hash; fields that this version does not know are left alone."""
+    return msgspec.convert({text(k): text(v) for k, v in fields.items()}, Batch, strict=False)
+
+
+def outage_record(account: str, fields: Mapping[bytes, bytes]) -> Outage:
+    """Build an account's outage from its hash; an empty hash is an account without trouble."""
+    return msgspec.convert({text(k): text(v) for k, v in fields.items()} | {"account": account}, Outage, strict=False)
+
+
+def owed_record(row: list[bytes]) -> Owed:
+    """Build an owed entry from a script's row: entry id, attempts record, cancelled, then fields and values."""
+    return Owed(entry=text(row[0]), attempts=row[1], cancelled=int(row[2]) == 1, fields=pairs(row[3:]))
+
+
+def open_range(row: list[bytes]) -> OpenRange:
+    """Build an open range from a row of ``look``."""
+    lane, unwalked, since, last, requests, total, tokens, full, retry = row
+    return OpenRange(
+        lane=text(lane),
+        unwalked=int(unwalked) > 0,
+        since_ms=int(since or 0),
+        last=text(last),
+        requests=int(requests),
+        bytes=int(total),
+        tokens=int(tokens),
+        full=msgspec.convert(text(full), Trigger) if full else None,
+        retry_ms=int(float(retry)) if retry else None,
+    )

@@ -1,0 +1,24 @@
+#!lua flags=allow-oom
+-- Back to `cut`, same range and riders, no attempt used: proven absent, no room, or refused as a whole. Gives the
+-- lease back. The claim on the provider's dead batch, if any, stays for a while and then lapses.
+-- KEYS 1 batch (hash)  2 agenda of accumulate  3 agenda of poll (zsets)  4 claim on the provider's batch (string), or the batch again
+-- ARGV 1 fence  2 batch id  3 not before (ms)  4 reason  5 how long the claim is kept (s)
+-- Returns 1. Errors LEASELOST, STATE.
+--@include fence
+local state = redis.call('HGET', KEYS[1], 'state')
+if state == 'ended' or state == 'settled' then
+  return redis.error_reply('STATE again needs a batch that has no results, this one is ' .. state)
+end
+local clock = redis.call('TIME')
+if state == 'reconciling' and clock[1] * 1000 < tonumber(redis.call('HGET', KEYS[1], 'call_until')) then
+  return redis.error_reply('STATE again must wait until the create call can no longer be running')
+end
+if KEYS[4] ~= KEYS[1] then
+  redis.call('EXPIRE', KEYS[4], ARGV[5])
+end
+redis.call('HDEL', KEYS[1], 'rows', 'row_bytes', 'input_ref', 'intent_ms', 'provider_id', 'submitted_ms', 'expires_ms')
+redis.call('HINCRBY', KEYS[1], 'again', 1)
+redis.call('HSET', KEYS[1], 'state', 'cut', 'next_ms', ARGV[3], 'reason', ARGV[4], 'lease_until', 0)
+redis.call('ZREM', KEYS[3], ARGV[2])
+redis.call('ZADD', KEYS[2], ARGV[3], ARGV[2])
+return 1

@@ -1,0 +1,27 @@
+#!lua flags=allow-oom
+-- cut -> submitting: what is about to be created is on record before the provider is asked. The lease is extended to
+-- cover the create call.
+-- KEYS 1 batch (hash)  2 the account's creates (zset)
+-- ARGV 1 fence  2 nonce of the attempt  3 rows  4 bytes of the rows  5 uploaded file's id or ''  6 now (ms)  7 lease (ms)
+--      8 most creates an hour
+-- Returns 1, or 0 when the account has used up its creates of this hour. Errors LEASELOST, STATE.
+--@include fence
+local batch = redis.call('HMGET', KEYS[1], 'state', 'nonce')
+if batch[1] == 'submitting' and batch[2] == ARGV[2] then
+  return 1
+end
+if batch[1] ~= 'cut' then
+  return redis.error_reply('STATE intent needs a batch in cut, this one is ' .. tostring(batch[1]))
+end
+if redis.call('ZCOUNT', KEYS[2], ARGV[6] - 3600000, '+inf') >= tonumber(ARGV[8]) then
+  return 0
+end
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+redis.call('HSET', KEYS[1], 'state', 'submitting', 'nonce', ARGV[2], 'rows', ARGV[3], 'row_bytes', ARGV[4],
+           'input_ref', ARGV[5], 'intent_ms', ARGV[6], 'lease_until', now + tonumber(ARGV[7]),
+           'call_until', now + tonumber(ARGV[7]))
+redis.call('ZADD', KEYS[2], ARGV[6], ARGV[2])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', tonumber(ARGV[6]) - 3600000)
+redis.call('EXPIRE', KEYS[2], 3600)
+return 1

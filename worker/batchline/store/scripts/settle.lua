@@ -1,0 +1,139 @@
+#!lua flags=allow-oom
+-- Answer requests once and for all: push each reply, add it to the ledger and to its batch, delete the entry and its
+-- traces. An entry that is gone was answered before and is skipped. An answer settles an entry whoever carries it; what
+-- is marked `own` (failures) only by the batch that carries it. Without a batch, only entries that no batch carries.
+-- KEYS 1 batch (hash; any unused key without a batch)  2 riders (zset; likewise)  3 requests (stream)  4 attempts (hash)
+--      5 retry pool (zset)  6 cancels (set)  7 walk (hash)  8 ledger (hash)  9 ledgers (set)  10 undelivered (list)
+-- ARGV 1 fence, or '' without a batch  2 now (ms)  3 reply queues expire after (s)  4 ledger name  5 route
+--      6 bucket bounds (s, ascending, comma separated)  7 lease (ms) to renew
+--      then 17 a reply: entry id, id window key, kind of queue ('list' or 'stream'), queue, default queue (list),
+--      status, reply, own 0|1, input_uncached, cache_read, cache_write, output tokens, list, paid, saved (nano-dollars),
+--      unpriced 0|1, deadline (ms) or ''
+-- Returns for each reply: 1 delivered, 2 delivered to the default queue (its own has another type), 3 kept in
+--   `undelivered` (both have), 0 skipped. Error LEASELOST.
+--@include carry
+local now, ttl, route, paired = tonumber(ARGV[2]), ARGV[3], ARGV[5], ARGV[1] ~= ''
+if paired and redis.call('HGET', KEYS[1], 'fence') ~= ARGV[1] then
+  return redis.error_reply('LEASELOST somebody else holds the lease on this batch')
+end
+local bounds = {}
+for bound in string.gmatch(ARGV[6], '[^,]+') do
+  bounds[#bounds + 1] = tonumber(bound)
+end
+local submitted = paired and tonumber(redis.call('HGET', KEYS[1], 'submitted_ms') or 0) or 0
+local cut = redis.call('HGET', KEYS[7], 'cut') or '0-0'
+local ledger, sums = {}, {}
+
+local function add(to, field, n)
+  to[field] = (to[field] or 0) + n
+end
+
+local function bucket(seconds)
+  for i, bound in ipairs(bounds) do
+    if seconds <= bound then
+      return i - 1
+    end
+  end
+  return #bounds
+end
+
+local function ours(entry)
+  if paired then
+    return carries(KEYS[1], KEYS[2], KEYS[4], entry)
+  end
+  return redis.call('ZSCORE', KEYS[5], entry) or beyond(entry, cut)
+end
+
+-- Where the reply can be stored: its own queue, else its default queue, else with what could not be delivered.
+local function place(kind, queue, default)
+  local found = redis.call('TYPE', queue).ok
+  if found == 'none' or found == kind then
+    return kind, queue, 1
+  end
+  found = redis.call('TYPE', default).ok
+  if found == 'none' or found == 'list' then
+    return 'list', default, 2
+  end
+  return 'list', KEYS[10], 3
+end
+
+local function push(kind, queue, reply)
+  if kind == 'stream' then
+    redis.call('XADD', queue, '*', 'reply', reply)
+  else
+    redis.call('RPUSH', queue, reply)
+  end
+  redis.call('EXPIRE', queue, ttl)
+end
+
+local function forget(entry, id_key)
+  redis.call('XDEL', KEYS[3], entry)
+  redis.call('HDEL', KEYS[4], entry)
+  redis.call('ZREM', KEYS[5], entry)
+  redis.call('SREM', KEYS[6], entry)
+  if paired then
+    redis.call('ZREM', KEYS[2], entry)
+  end
+  local window = redis.call('GET', id_key)
+  if window and string.match(window, '^[^:]+') == entry then
+    redis.call('PEXPIRE', id_key, string.match(window, ':(%d+)$'))
+  end
+end
+
+local function account_for(at, entry, status)
+  add(ledger, 'settled:' .. status .. ':' .. route, 1)
+  add(sums, status, 1)
+  local kinds = {'input_uncached', 'cache_read', 'cache_write', 'output'}
+  for k, kind in ipairs(kinds) do
+    add(ledger, 'tokens:' .. kind, tonumber(ARGV[at + 7 + k]))
+  end
+  add(sums, 'input_tokens', ARGV[at + 8] + ARGV[at + 9] + ARGV[at + 10])
+  add(sums, 'output_tokens', tonumber(ARGV[at + 11]))
+  for k, kind in ipairs({'list_nano', 'paid_nano', 'saved_nano'}) do
+    add(ledger, kind .. ':' .. route, tonumber(ARGV[at + 11 + k]))
+    add(sums, kind, tonumber(ARGV[at + 11 + k]))
+  end
+  add(ledger, 'unpriced', tonumber(ARGV[at + 15]))
+  local enqueued = parts(entry)
+  add(ledger, 'latency:' .. route .. ':' .. bucket((now - enqueued) / 1000), 1)
+  add(ledger, 'latency_ms:' .. route, math.max(0, now - enqueued))
+  if submitted > 0 then
+    add(ledger, 'queue:' .. bucket((submitted - enqueued) / 1000), 1)
+    add(ledger, 'queue_ms', math.max(0, submitted - enqueued))
+  end
+  local deadline = ARGV[at + 16]
+  if deadline ~= '' then
+    add(ledger, (now <= tonumber(deadline) and 'deadlines_met:' or 'deadlines_missed:') .. route, 1)
+  end
+end
+
+local codes = {}
+for at = 8, #ARGV, 17 do
+  local entry, status = ARGV[at], ARGV[at + 5]
+  local code = 0
+  local owed = #redis.call('XRANGE', KEYS[3], entry, entry) == 1
+  if owed and (ARGV[at + 7] == '0' or ours(entry)) then
+    local kind, queue
+    kind, queue, code = place(ARGV[at + 2], ARGV[at + 3], ARGV[at + 4])
+    push(kind, queue, ARGV[at + 6])
+    forget(entry, ARGV[at + 1])
+    account_for(at, entry, status)
+    add(ledger, 'callbacks:' .. kind .. ':' .. (code == 1 and 'delivered' or code == 2 and 'default' or 'undelivered'), 1)
+  end
+  codes[#codes + 1] = code
+end
+
+for field, n in pairs(ledger) do
+  if n > 0 then
+    redis.call('HINCRBY', KEYS[8], field, string.format('%.0f', n))
+  end
+end
+redis.call('SADD', KEYS[9], ARGV[4])
+if paired then
+  for field, n in pairs(sums) do
+    redis.call('HINCRBY', KEYS[1], field, string.format('%.0f', n))
+  end
+  local clock = redis.call('TIME')
+  redis.call('HSET', KEYS[1], 'lease_until', clock[1] * 1000 + math.floor(clock[2] / 1000) + tonumber(ARGV[7]))
+end
+return codes

@@ -1,0 +1,63 @@
+#!lua flags=allow-oom
+-- ended, cut -> settled, once a sweep in pages has shown that the batch carries nothing any more (what it carries only
+-- ever shrinks). Its record stays for a while; its room and agenda are free.
+-- KEYS 1 batch (hash)  2 riders (zset)  3 the account's open batches (hash)  4 agenda of accumulate  5 agenda of poll
+--      6 settled batches (zsets)  7 ledger (hash)  8 ledgers (set)  9 claim on the provider's batch (string), or the batch again
+--      10 requests (stream)  11 attempts (hash)
+-- ARGV 1 fence  2 batch id  3 now (ms)  4 waste (nano-dollars)  5 the record is kept (s)  6 the claim is kept (s)
+--      7 ledger name  8 bucket of the turnaround or ''  9 turnaround (ms)  10 bucket of the size  11 rows
+--      12 most entries to sweep in this call
+-- Returns 'more' (call again), 'carries' (it does: settle or retry that first), or the batch record as HGETALL. Errors LEASELOST, STATE.
+--@include fence
+local state = redis.call('HGET', KEYS[1], 'state')
+if state == 'settled' then
+  return redis.call('HGETALL', KEYS[1])
+end
+if state ~= 'ended' and state ~= 'cut' then
+  return redis.error_reply('STATE settled needs a batch in ended or cut, this one is ' .. tostring(state))
+end
+for _, entry in ipairs(redis.call('ZRANGE', KEYS[2], 0, ARGV[12] - 1)) do
+  if #redis.call('XRANGE', KEYS[10], entry, entry) == 1 then
+    return 'carries'
+  end
+  redis.call('ZREM', KEYS[2], entry)
+end
+if redis.call('ZCARD', KEYS[2]) > 0 then
+  return 'more'
+end
+local range = redis.call('HMGET', KEYS[1], 'swept', 'after', 'last')
+local after = range[1] or range[2]
+if after ~= range[3] then
+  local page = redis.call('XRANGE', KEYS[10], '(' .. after, range[3], 'COUNT', ARGV[12])
+  for _, entry in ipairs(page) do
+    if redis.call('HEXISTS', KEYS[11], entry[1]) == 0 then
+      return 'carries'
+    end
+    after = entry[1]
+  end
+  if #page == tonumber(ARGV[12]) then
+    redis.call('HSET', KEYS[1], 'swept', after)
+    return 'more'
+  end
+end
+redis.call('HSET', KEYS[1], 'state', 'settled', 'settled_ms', ARGV[3], 'waste_nano', ARGV[4], 'lease_until', 0)
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+redis.call('UNLINK', KEYS[2])
+redis.call('HDEL', KEYS[3], ARGV[2])
+redis.call('ZREM', KEYS[4], ARGV[2])
+redis.call('ZREM', KEYS[5], ARGV[2])
+redis.call('ZADD', KEYS[6], ARGV[3], ARGV[2])
+redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', ARGV[3] - ARGV[5] * 1000)
+if KEYS[9] ~= KEYS[1] then
+  redis.call('EXPIRE', KEYS[9], ARGV[6])
+end
+if state == 'ended' then
+  redis.call('HINCRBY', KEYS[7], 'batches', 1)
+  redis.call('HINCRBY', KEYS[7], 'size:' .. ARGV[10], 1)
+  redis.call('HINCRBY', KEYS[7], 'size_sum', ARGV[11])
+  redis.call('HINCRBY', KEYS[7], 'turnaround:' .. ARGV[8], 1)
+  redis.call('HINCRBY', KEYS[7], 'turnaround_ms', ARGV[9])
+  redis.call('HINCRBY', KEYS[7], 'wasted_nano:unmatched', ARGV[4])
+  redis.call('SADD', KEYS[8], ARGV[7])
+end
+return redis.call('HGETALL', KEYS[1])

@@ -1,0 +1,43 @@
+#!lua flags=allow-oom
+-- Replace a batch in `cut` by itself over a first part and a new batch over the rest. Two forms: cut its range after an
+-- entry (riders stay), or, for a batch that has only riders, hand riders over until so many are kept.
+-- KEYS 1 batch  2 new batch (hashes)  3 riders  4 the new batch's riders (zsets)  5 the account's open batches (hash)
+--      6 agenda of accumulate (zset)
+-- ARGV 1 fence  2 new batch id  3 the last entry of the range that stays, or '' to keep the range whole
+--      4 requests  5 bytes  6 tokens of the range that stays  7 riders to keep  8 most riders to move in this call
+--      9 not before (ms) of the new batch
+-- Returns how many riders were moved. Errors LEASELOST, STATE.
+--@include fence
+local batch = redis.call('HMGET', KEYS[1], 'state', 'lane', 'account', 'trigger', 'cut_ms', 'largest', 'last',
+                         'requests', 'bytes', 'tokens', 'riders', 'split')
+if batch[1] ~= 'cut' then
+  return redis.error_reply('STATE split needs a batch in cut, this one is ' .. tostring(batch[1]))
+end
+local at = ARGV[3]
+if redis.call('EXISTS', KEYS[2]) == 0 then
+  local after, requests, bytes, tokens = batch[7], 0, 0, 0
+  if at ~= '' then
+    after, requests, bytes, tokens = at, batch[8] - ARGV[4], batch[9] - ARGV[5], batch[10] - ARGV[6]
+  end
+  redis.call('HSET', KEYS[2], 'id', ARGV[2], 'state', 'cut', 'lane', batch[2], 'account', batch[3], 'trigger', batch[4],
+             'cut_ms', batch[5], 'largest', batch[6], 'after', after, 'last', batch[7], 'requests', requests,
+             'bytes', bytes, 'tokens', tokens, 'riders', 0, 'fence', 0, 'holder', '', 'lease_until', 0,
+             'next_ms', ARGV[9])
+  redis.call('HSET', KEYS[5], ARGV[2], requests .. ':' .. tokens)
+  redis.call('ZADD', KEYS[6], ARGV[9], ARGV[2])
+  if at ~= '' then
+    redis.call('HSET', KEYS[1], 'last', at, 'requests', ARGV[4], 'bytes', ARGV[5], 'tokens', ARGV[6])
+  end
+end
+local extra = math.min(redis.call('ZCARD', KEYS[3]) - tonumber(ARGV[7]), tonumber(ARGV[8]))
+if extra <= 0 then
+  return 0
+end
+local moved = redis.call('ZRANGE', KEYS[3], -extra, -1)
+for _, entry in ipairs(moved) do
+  redis.call('ZADD', KEYS[4], 0, entry)
+  redis.call('ZREM', KEYS[3], entry)
+end
+redis.call('HINCRBY', KEYS[1], 'riders', -#moved)
+redis.call('HINCRBY', KEYS[2], 'riders', #moved)
+return #moved
