@@ -33,7 +33,7 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def base(self) -> str:
         """Return the name without the parts after the bar."""
-        return self.name.split("|", 1)[0]
+        return f"{self.account}:{self.endpoint}:{self.model}"
 
 
 def parse_lane(name: str) -> Lane:

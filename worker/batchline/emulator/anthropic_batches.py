@@ -51,7 +51,6 @@ async def create(emulator: Emulator, request: Request) -> Response:
         body.unlink(missing_ok=True)
     emulator.bill.batches_created["anthropic"] += 1
     job = emulator.jobs.create("anthropic", "msgbatch", Given(lines, version), validated=Checked(total=count))
-    emulator.jobs.advance()
     return json_response(public(job, request))
 
 
@@ -114,7 +113,8 @@ def public(job: Job, request: Request) -> dict[str, Any]:
     cancelled_at = None if job.cancel_at is None else _stamp(job.cancel_at)
     ended_at = None if job.ended_at is None else _stamp(job.ended_at)
     status = "ended" if job.finished else "canceling" if job.state == "cancelling" else "in_progress"
-    url = f"{str(request.base_url).rstrip('/')}/v1/messages/batches/{job.id}/results"
+    root = f"{request.url.scheme}://{request.url.netloc}{request.scope.get('root_path', '')}"
+    url = f"{root}/v1/messages/batches/{job.id}/results"
     return {
         "id": job.id,
         "type": "message_batch",

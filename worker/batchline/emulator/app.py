@@ -78,7 +78,7 @@ async def _bill(request: Request) -> Response:
 
 async def _unknown(request: Request) -> Response:
     await drain(request)
-    path = request.url.path
+    path = f"/{request.path_params['path']}"
     if path.startswith("/v1/messages"):
         return anthropic_error(ApiError(404, "Not found", kind="not_found_error"))
     return openai_error(ApiError(404, f"Invalid URL ({request.method} {path})"))

@@ -3,6 +3,7 @@
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, Literal, NamedTuple
 
 from batchline.emulator.prices import cost_nano
@@ -72,18 +73,20 @@ class Bill:
     tallies: dict[tuple[Provider, str, Route], Tally] = field(default_factory=dict)
     batches_created: Counter[str] = field(default_factory=Counter)
     calls: Counter[str] = field(default_factory=Counter)
+    _lock: Lock = field(default_factory=Lock)
     _seen: dict[tuple[Provider, str], set[int]] = field(default_factory=dict)
     _again: dict[tuple[Provider, str], Counter[int]] = field(default_factory=dict)
 
     def add(self, provider: Provider, model: str, route: Route, tally: Tally) -> None:
         """Add a finished batch's or realtime call's sums for one model."""
-        self.tallies.setdefault((provider, model, route), Tally()).merge(tally)
-        seen = self._seen.setdefault((provider, model), set())
-        again = self._again.setdefault((provider, model), Counter())
-        for message in tally.messages:
-            if message in seen:
-                again[message] += 1
-            seen.add(message)
+        with self._lock:
+            self.tallies.setdefault((provider, model, route), Tally()).merge(tally)
+            seen = self._seen.setdefault((provider, model), set())
+            again = self._again.setdefault((provider, model), Counter())
+            for message in tally.messages:
+                if message in seen:
+                    again[message] += 1
+                seen.add(message)
 
     def report(self) -> dict[str, Any]:
         """Return the bill as JSON: `models`, `double_executions`, `doubles`, `batches_created`, `calls`.

@@ -3,7 +3,7 @@
 A job is created, starts after the validation delay, and ends `latency_s` after its creation.  Its lines are answered
 from disk to disk in one worker thread as soon as it starts; what that produced is published, and billed, only when
 its time has come.  (A thread: decoding and hashing are short C calls, HTTP stays responsive, and nothing but the
-results' paths and sums has to come back.)  State changes only in `advance`, on the thread of the HTTP server.
+results' paths and sums has to come back.)  A job's state changes only in `create`, `cancel` and `advance`.
 """
 
 import secrets
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
+from threading import Event, RLock
 from typing import Any, Literal, Protocol
 
 from batchline.emulator.bill import Provider, Tally, Usage
@@ -100,7 +100,7 @@ class Job:
 class Work(Protocol):
     """How one provider's jobs are validated, answered and published.
 
-    `check` and `run` are called in the worker thread and change no shared state; `publish` on the server's thread.
+    `check` and `run` are called in the worker thread and change no shared state; `publish` by `advance`.
     """
 
     def check(self, job: Job, stop: Event) -> Checked:
@@ -123,6 +123,7 @@ class Jobs:
         self._jobs: dict[str, Job] = {}  # in order of creation
         self._active: dict[str, Job] = {}
         self._stop = Event()
+        self._lock = RLock()
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="emulator-jobs")
 
     def register(self, provider: Provider, work: Work) -> None:
@@ -136,7 +137,9 @@ class Jobs:
         delay = 0.0 if validated is not None else min(self._options.validation_delay_s, latency)
         job = Job(f"{prefix}_{secrets.token_hex(12)}", provider, given, now, now + delay, now + latency)
         job.checked = validated
-        self._jobs[job.id] = self._active[job.id] = job
+        with self._lock:
+            self._jobs[job.id] = self._active[job.id] = job
+            self._advance(job, now)
         return job
 
     def get(self, provider: Provider, job_id: str) -> Job | None:
@@ -167,22 +170,24 @@ class Jobs:
 
     def cancel(self, job: Job) -> None:
         """Ask for an end: what is not done by the clock now will not be run. No effect on a job that is ending."""
-        if job.finished or job.state == "cancelling":
-            return
-        now = self._clock()
-        upto = int(job.share_done(now) * job.total)
-        if job.task is not None:
-            job.task.cancel()
-        job.state, job.cancel_at, job.outcome = "cancelling", now, None
-        job.task = self._worker.submit(self._guarded, job, lambda: self._finish_pass(job, upto))
+        with self._lock:
+            if job.finished or job.state == "cancelling":
+                return
+            now = self._clock()
+            upto = int(job.share_done(now) * job.total)
+            if job.task is not None:
+                job.task.cancel()
+            job.state, job.cancel_at, job.outcome = "cancelling", now, None
+            job.task = self._worker.submit(self._guarded, job, lambda: self._finish_pass(job, upto))
 
     def advance(self) -> None:
         """Bring every job to where it belongs at the clock's time."""
-        now = self._clock()
-        for job in list(self._active.values()):
-            self._advance(job, now)
-            if job.finished:
-                del self._active[job.id]
+        with self._lock:
+            now = self._clock()
+            for job in list(self._active.values()):
+                self._advance(job, now)
+                if job.finished:
+                    del self._active[job.id]
 
     def idle(self) -> None:
         """Block until the worker thread has nothing left to do (for tests with a clock of their own)."""

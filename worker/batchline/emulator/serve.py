@@ -38,12 +38,19 @@ def serve(host: str = "127.0.0.1", port: int = 8700, options: Options | None = N
 def running(options: Options | None = None, clock: Callable[[], float] = time.time) -> Iterator[Running]:
     """Serve on a free loopback port from a thread of this process; for tests, which may bring their own clock."""
     app = create_app(options or Options(), clock)
+    with serving(app) as url:
+        yield Running(url, app.state.emulator)
+
+
+@contextmanager
+def serving(app: Starlette) -> Iterator[str]:
+    """Serve `app` on a free loopback port from a thread of this process, and give its URL."""
     with _listen("127.0.0.1", 0) as listener:
         server = _server(app)
         thread = threading.Thread(target=server.run, args=([listener],), name="emulator", daemon=True)
         thread.start()
         try:
-            yield Running(_url(listener), app.state.emulator)
+            yield _url(listener)
         finally:
             server.should_exit = True
             thread.join()

@@ -1,8 +1,8 @@
 """An incremental splitter of Anthropic's create body: one JSON object of up to 256 MB whose `requests` is a long list.
 
 Decoding it whole would take about a gigabyte of objects, and a throw-away process would only move that elsewhere.
-So the body lies on disk, and this walks over it with a regular expression that skips strings at C speed and counts
-brackets; each element of the list is handed out as its own bytes and decoded alone.  Memory is one read
+So the body lies on disk, and this walks over it, counts brackets and skips strings by a search for their closing
+quote (C speed, and most of a body is strings); each element of the list is handed out as its own bytes and decoded alone.  Memory is one read
 (256 KiB) and one element.
 """
 
@@ -12,9 +12,7 @@ from typing import BinaryIO
 
 READ_BYTES = 256 * 1024
 
-# A whole string, a bracket, or the quote of a string that goes on behind what was read.
-_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\]"]', re.DOTALL)
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_TOKEN = re.compile(rb'[{}\[\]"]')
 _SCALAR = re.compile(rb"[^\s,\]}:]*")
 _SPACE = re.compile(rb"[ \t\r\n]*")
 
@@ -123,25 +121,34 @@ class _Reader:
         depth = 0
         offset = 0  # from the value's start, which a read moves to the front of the buffer
         while True:
-            for found in _TOKEN.finditer(self._buffer, self._at + offset):
-                token = found[0]
-                if token in (b"{", b"["):
-                    depth += 1
-                elif token in (b"}", b"]"):
-                    depth -= 1
-                    if depth == 0:
-                        return found.end()
-                elif token == b'"':
-                    offset = found.start() - self._at
-                    break
-            else:
+            found = _TOKEN.search(self._buffer, self._at + offset)
+            if found is None:
                 offset = len(self._buffer) - self._at
-            self._need()
+                self._need()
+                continue
+            offset = found.end() - self._at
+            token = found[0]
+            if token == b'"':
+                offset = self._string_end(offset - 1) - self._at
+            elif token in b"{[":
+                depth += 1
+            else:
+                depth -= 1
+                if depth == 0:
+                    return self._at + offset
 
-    def _string_end(self) -> int:
-        while (found := _STRING.match(self._buffer, self._at)) is None:
-            self._need()
-        return found.end()
+    def _string_end(self, offset: int = 0) -> int:
+        """Return where the string ends whose opening quote stands `offset` bytes behind the value's start."""
+        search = offset + 1
+        while True:
+            quote = self._buffer.find(b'"', self._at + search)
+            if quote < 0:
+                search = max(offset + 1, len(self._buffer) - self._at)
+                self._need()
+            elif _is_escaped(self._buffer, quote):
+                search = quote + 1 - self._at
+            else:
+                return quote + 1
 
     def _scalar_end(self) -> int:
         while (end := _end(_SCALAR, self._buffer, self._at)) == len(self._buffer):
@@ -154,3 +161,11 @@ class _Reader:
 def _end(pattern: re.Pattern[bytes], buffer: bytes, at: int) -> int:
     found = pattern.match(buffer, at)
     return at if found is None else found.end()
+
+
+def _is_escaped(buffer: bytes, at: int) -> bool:
+    """Return whether an odd number of backslashes stands before `at`."""
+    count = 0
+    while buffer[at - 1 - count] == 0x5C:
+        count += 1
+    return count % 2 == 1

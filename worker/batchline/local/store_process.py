@@ -9,8 +9,11 @@ import time
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from batchline.errors import StoreError
+from batchline.local.leash import leash
 
 START_S = 20.0
 
@@ -42,7 +45,9 @@ def free_port() -> int:
 class StoreProcess:
     """A store process with an append-only file in ``folder``; it can be stopped, killed and started again."""
 
-    def __init__(self, folder: Path, *, binary: str | None = None, fsync: str = "everysec", port: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, binary: str | None = None, fsync: str = "everysec", port: int | None = None
+    ) -> None:
         self.folder = folder
         self.port = port or free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
@@ -54,7 +59,14 @@ class StoreProcess:
         """Start the server and wait until it answers. Raises StoreError."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "store.log").open("ab") as log:
-            self.process = subprocess.Popen(self._command(), stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=leash(),  # noqa: PLW1509 - a single system call, prepared before the fork
+            )
         self._wait()
         return self
 
@@ -71,7 +83,7 @@ class StoreProcess:
         return [self._binary, *(part for name, value in options.items() for part in (f"--{name}", value))]
 
     def _wait(self) -> None:
-        client = redis.Redis(port=self.port, socket_timeout=2, retry=None)
+        client = redis.Redis(port=self.port, socket_timeout=2, retry=Retry(NoBackoff(), 0))
         deadline = time.monotonic() + START_S
         while True:
             try:
@@ -97,5 +109,9 @@ class StoreProcess:
             return
         if self.process.poll() is None:
             self.process.kill() if kill else self.process.terminate()
-        self.process.wait(timeout=START_S)
+        try:
+            self.process.wait(timeout=START_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         self.process = None

@@ -24,7 +24,7 @@ def parsed(lines: Iterable[bytes], parse: Callable[[bytes], Result], *, account:
     number = 0
     try:
         for line in lines:
-            number += 1  # noqa: SIM113 - needed after the loop broke off
+            number += 1
             if line and not line.isspace():
                 yield parse(line)
     except BadLine as exc:

@@ -11,7 +11,7 @@ from datetime import datetime
 import msgspec
 
 from batchline.providers.failures import read_error
-from batchline.providers.lines import BadLine, decode_line
+from batchline.providers.lines import BadLine, decode_line, is_told
 from batchline.providers.protocol import BatchOutcome, Created, Progress, Result, ResultKind
 from batchline.requests import Usage
 
@@ -55,8 +55,8 @@ class BatchPage(msgspec.Struct, frozen=True):
 
 class _Outcome(msgspec.Struct, frozen=True):
     type: str
-    message: msgspec.Raw | None = None
-    error: msgspec.Raw | None = None
+    message: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -133,7 +133,7 @@ def parse_result(line: bytes) -> Result:
     if not row.custom_id:
         raise BadLine("without custom_id")
     outcome, size = row.result, len(line)
-    if outcome.type == "succeeded" and outcome.message is not None:
+    if outcome.type == "succeeded" and is_told(outcome.message):
         body = outcome.message
         return Result(custom_id=row.custom_id, kind="succeeded", body=body, usage=usage_of(body), size=size)
     if outcome.type == "errored":
@@ -142,7 +142,7 @@ def parse_result(line: bytes) -> Result:
     return Result(custom_id=row.custom_id, kind=kinds.get(outcome.type, "retryable"), code=outcome.type, size=size)
 
 
-def _errored(custom_id: str, error: msgspec.Raw | None, size: int) -> Result:
+def _errored(custom_id: str, error: msgspec.Raw, size: int) -> Result:
     told = read_error(error)
     return Result(
         custom_id=custom_id,

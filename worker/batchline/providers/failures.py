@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from batchline.errors import Ambiguous, KeyRefused, Permanent, ProviderError, Retryable
+from batchline.providers.lines import BadLine
 from batchline.providers.protocol import AccountAccess
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ _DAY_S = 86_400.0
 
 _SDKS = frozenset({"openai", "anthropic"})
 _ASK_LATER = frozenset({408, 409, 429})
-_NO_RIGHT = frozenset({401, 402, 403})
 _NO_MONEY = frozenset({"billing_error", "billing_hard_limit_reached"})
 
 
@@ -63,10 +63,10 @@ class Told(msgspec.Struct, frozen=True):
     message: str = ""
 
 
-def read_error(body: bytes | msgspec.Raw | None) -> Told:
+def read_error(body: bytes | msgspec.Raw) -> Told:
     """Read ``{"error": {"message", "type", "code"}}``, the shape of OpenAI and Anthropic; anything else tells nothing."""
     try:
-        found = _ENVELOPE.decode(body).error if body else None
+        found = _ENVELOPE.decode(body).error
     except (msgspec.DecodeError, UnicodeDecodeError):
         return Told()
     if isinstance(found, str):
@@ -134,7 +134,7 @@ def translated(rules: CallRules, *, now: Callable[[], float] = time.time) -> Ite
         response = _first(exc, lambda e: getattr(e, "response", None))
         if isinstance(response, httpx2.Response):
             raise refused(rules, response.status_code, response.headers, _content(response), now()) from None
-        if isinstance(exc, msgspec.DecodeError | UnicodeDecodeError):
+        if isinstance(exc, msgspec.DecodeError | UnicodeDecodeError | BadLine):
             raise _lost(rules, "unreadable_answer", "its answer is not what the provider promises") from None
         cause = _first(exc, lambda e: e if _transport(e) else None)
         if cause is None and type(exc).__module__.partition(".")[0] not in _SDKS:
@@ -147,9 +147,7 @@ def refused(rules: CallRules, status: int, headers: Mapping[str, str], body: byt
     told = read_error(body)
     code = told.code or str(status)
     head = f"{rules.call} on account {rules.account!r}: the provider answered {status} ({code})"
-    if status in _NO_RIGHT or (
-        400 <= status < 429 and not is_request_at_fault(status, told) and status not in _ASK_LATER
-    ):
+    if status == 403 or is_account_at_fault(status, told):
         todo = "set the account's key right" if status in {401, 403} else "set right what the account may spend"
         return KeyRefused(
             f"{head}; {todo}, requests wait until then", account=rules.account, call=rules.call, code=code
@@ -162,10 +160,15 @@ def refused(rules: CallRules, status: int, headers: Mapping[str, str], body: byt
     )
 
 
-def is_request_at_fault(status: int, told: Told) -> bool:
-    """Whether a 4xx refuses the request itself, for good; not the account (key, money) and not the moment."""
+def is_account_at_fault(status: int, told: Told) -> bool:
+    """Whether the key or the account's money is what is wrong: no fault of the request."""
     no_money = told.type in _NO_MONEY or told.code in _NO_MONEY or _no_credit(told)
-    return 400 <= status < 500 and status not in _ASK_LATER and status not in {401, 402} and not no_money
+    return status in {401, 402} or (400 <= status < 500 and no_money)
+
+
+def is_request_at_fault(status: int, told: Told) -> bool:
+    """Whether a 4xx refuses the request itself, for good; not the account and not the moment."""
+    return 400 <= status < 500 and status not in _ASK_LATER and not is_account_at_fault(status, told)
 
 
 def _kind(rules: CallRules, status: int) -> type[ProviderError]:

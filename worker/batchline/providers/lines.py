@@ -90,5 +90,11 @@ def mend_surrogates(line: bytes) -> bytes:
     return _ESCAPES.sub(lambda found: rb"\ufffd" if found[1] else found[0], line)
 
 
+def is_told(raw: msgspec.Raw) -> bool:
+    """Whether a value is there at all and not null: a decoded type cannot say ``Raw | None``."""
+    view = memoryview(raw)
+    return view.nbytes > 4 or bytes(view) not in {b"", b"null"}
+
+
 def _reason(exc: msgspec.DecodeError) -> str:
     return "another shape than promised" if isinstance(exc, msgspec.ValidationError) else "not JSON, or cut off"

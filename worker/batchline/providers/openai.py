@@ -15,7 +15,7 @@ import msgspec
 from batchline.errors import Ambiguous, Permanent, ProviderError, Retryable
 from batchline.providers.answers import answered, parsed, rejected
 from batchline.providers.failures import CONNECT_S, READ_S, CallRules, Keyed, timeouts, translated
-from batchline.providers.lines import BadLine, decode_line, split_lines
+from batchline.providers.lines import BadLine, LineTooLong, decode_line, split_lines
 from batchline.providers.openai_wire import (
     FILE,
     INPUT_LINE,
@@ -146,7 +146,7 @@ class OpenAIProvider:
                         found[number] = decode_line(line, INPUT_LINE).custom_id
                     if len(found) == len(lines):
                         break
-        except (Permanent, BadLine):
+        except (Permanent, BadLine, LineTooLong):
             return {}
         return found
 

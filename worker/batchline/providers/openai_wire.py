@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from batchline.providers.failures import MAX_QUOTED, is_request_at_fault, read_error
-from batchline.providers.lines import BadLine, decode_line
+from batchline.providers.lines import BadLine, decode_line, is_told
 from batchline.providers.protocol import (
     BatchOutcome,
     Created,
@@ -83,7 +83,7 @@ class File(msgspec.Struct, frozen=True):
 
 class _Response(msgspec.Struct, frozen=True):
     status_code: int
-    body: msgspec.Raw | None = None
+    body: msgspec.Raw = msgspec.Raw()
 
 
 class _LineError(msgspec.Struct, frozen=True):
@@ -234,7 +234,7 @@ def _not_run(row: _Line, size: int) -> Result:
 
 def _answered(custom_id: str, response: _Response, size: int) -> Result:
     status, body = response.status_code, response.body
-    if 200 <= status < 300 and body is not None:
+    if 200 <= status < 300 and is_told(body):
         return Result(custom_id=custom_id, kind="succeeded", body=body, usage=usage_of(body), size=size)
     told = read_error(body)
     return Result(

@@ -1,89 +1,163 @@
-"""What can be set, with its defaults: frozen data, built once by the composition root and passed on as values."""
+"""Everything that can be set, with its defaults: frozen data, built once by the composition root and passed on as values."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from decimal import Decimal
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from batchline.errors import UsageError
-from batchline.settings.units import Bytes, Seconds
+from batchline.settings.account import Account
+from batchline.settings.rules import (
+    FROZEN,
+    Flush,
+    FlushChange,
+    IdWindow,
+    Limits,
+    Poll,
+    Retry,
+    RetryChange,
+    Span,
+)
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid")
-_CREATES_PER_HOUR = {"openai": 2000}
-"""What the providers allow. Source: developers.openai.com/api/docs/guides/batch#rate-limits"""
-
-Count = Annotated[int, Field(ge=1)]
-Span = Annotated[Seconds, Field(gt=0)]
-Size = Annotated[Bytes, Field(ge=1)]
-Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-
-
-class Flush(BaseModel):
-    """When a range is due: by its requests, bytes, tokens (None: no matter how many) or the age of its first entry."""
-
-    model_config = _FROZEN
-    max_requests: Count = 50_000
-    # 188,743,680 bytes of bodies; their rows add up to 150 bytes each, and an OpenAI file may have 200,000,000.
-    max_bytes: Size = 180 * 2**20
-    max_tokens: Count | None = None
-    max_age: Annotated[Seconds, Field(ge=0)] = 60.0
+Rules = TypeVar("Rules", Flush, Retry)
 
 
-class FlushChange(BaseModel):
-    """Flush settings of an account or a lane pattern; what is left out stays as it is elsewhere."""
-
-    model_config = _FROZEN
-    max_requests: Count = 50_000
-    max_bytes: Size = 180 * 2**20
-    max_tokens: Count | None = None
-    max_age: Annotated[Seconds, Field(ge=0)] = 60.0
+def _store_url(url: str) -> str:
+    # The URL may hold a password: it is not quoted.
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("a store's URL begins with redis://, rediss:// or unix://")
+    return url
 
 
-class Retry(BaseModel):
-    """How often a request is sent, and the time before it goes again: doubled with each attempt between the two bounds."""
-
-    model_config = _FROZEN
-    max_attempts: Count = 3
-    backoff_min: Annotated[Seconds, Field(ge=0)] = 30.0
-    backoff_max: Annotated[Seconds, Field(ge=0)] = 3600.0
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
 
 
-class Poll(BaseModel):
-    """How often a batch is asked after.
+class LanePattern(BaseModel):
+    """Flush and retry settings for the lanes whose name matches a glob pattern."""
 
-    The longest interval is 15 minutes and not 5: a batch of 6 hours may cost at most 120 polls, and its end is to
-    be seen within 5 % of its age, which is 18 minutes then.
-    """
-
-    model_config = _FROZEN
-    min_interval: Span = 10.0
-    max_interval: Span = 900.0
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Poll:
-        if self.min_interval > self.max_interval:
-            raise ValueError("min_interval is longer than max_interval")
-        return self
+    model_config = FROZEN
+    match: str = Field(min_length=1)
+    flush: FlushChange = FlushChange()
+    retry: RetryChange = RetryChange()
 
 
-class IdWindow(BaseModel):
-    """How long after its settling a request's id is still refused as a repeat: chosen by the caller, or made up by the client."""
+class ModelPattern(BaseModel):
+    """Account and endpoint for the models whose name matches a glob pattern, where only a model is given."""
 
-    model_config = _FROZEN
-    chosen: Annotated[Seconds, Field(ge=0)] = 86_400.0
-    generated: Annotated[Seconds, Field(ge=0)] = 600.0
+    model_config = FROZEN
+    match: str = Field(min_length=1)
+    account: str
+    endpoint: str
 
 
-class Limits(BaseModel):
-    """What is accepted: the largest body, and how many lanes."""
+DEFAULT_MODELS = tuple(
+    ModelPattern(match=match, account=account, endpoint=endpoint)
+    for match, account, endpoint in (
+        ("claude-*", "anthropic", "messages"),
+        ("text-embedding-*", "openai", "embeddings"),
+        ("*-moderation-*", "openai", "moderations"),
+        ("gpt-3.5-turbo-instruct*", "openai", "completions"),
+        ("gpt-*", "openai", "chat"),
+        ("o*", "openai", "chat"),
+    )
+)
+"""Tried after the patterns of the settings, in this order."""
 
-    model_config = _FROZEN
-    max_body_bytes: Size = 8 * 2**20
-    max_lanes: Count = 10_000
+
+def _default_accounts() -> dict[str, Account]:
+    return {name: Account.model_validate(fields) for name, fields in DEFAULT_ACCOUNTS.items()}
+
+
+DEFAULT_ACCOUNTS: dict[str, dict[str, str]] = {
+    "openai": {"provider": "openai", "api_key_env": "OPENAI_API_KEY"},
+    "anthropic": {"provider": "anthropic", "api_key_env": "ANTHROPIC_API_KEY"},
+}
+
+
+class Settings(BaseSettings):
+    """All settings. Times are seconds, sizes bytes. ``load_settings`` fills it; it reads nothing by itself."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="BATCHLINE_", env_nested_delimiter="__")
+
+    redis_url: Annotated[str, AfterValidator(_store_url)] = Field(default="redis://127.0.0.1:6379/0", repr=False)
+    broker_url: str = Field(default="redis://127.0.0.1:6379/0", repr=False)
+    """The Celery broker; the store unless it is set."""
+    flush: Flush = Flush()
+    poll: Poll = Poll()
+    retry: Retry = Retry()
+    id_window: IdWindow = IdWindow()
+    limits: Limits = Limits()
+    lease_seconds: Span = 30.0
+    """How long a worker may act on a batch or lane without renewing its right to."""
+    tick_interval: Span = 1.0
+    create_timeout: Span = 120.0
+    """Most seconds that a provider's create call may take."""
+    reply_ttl: Span = 604_800.0
+    batch_record_ttl: Span = 604_800.0
+    spool_dir: Path | None = None
+    """Where batch inputs and results are spooled; None is the system's directory for temporary files."""
+    exporter_port: Annotated[int, Field(ge=0, le=65_535)] = 9464
+    log_format: Literal["json", "console"] | None = None
+    """None: console on a terminal, else JSON."""
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
+    accounts: dict[str, Account] = Field(default_factory=_default_accounts)
+    lanes: tuple[LanePattern, ...] = ()
+    models: tuple[ModelPattern, ...] = ()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the base class's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from the caller only, so that no environment is read behind its back."""
+        return (init_settings,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _broker_is_the_store(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("broker_url") is None and "redis_url" in data:
+            return data | {"broker_url": data["redis_url"]}
+        return data
+
+    def flush_for(self, lane: str) -> Flush:
+        """Return a lane's flush settings: the general ones, changed by its account, then by each pattern in order."""
+        account = self.accounts.get(lane.split(":", 1)[0])
+        changes = [account.flush] if account else []
+        changes += [pattern.flush for pattern in self.lanes if fnmatchcase(lane, pattern.match)]
+        return _changed(self.flush, changes)
+
+    def retry_for(self, lane: str) -> Retry:
+        """Return a lane's retry settings: the general ones, changed by its account, then by each pattern in order."""
+        account = self.accounts.get(lane.split(":", 1)[0])
+        changes = [account.retry] if account else []
+        changes += [pattern.retry for pattern in self.lanes if fnmatchcase(lane, pattern.match)]
+        return _changed(self.retry, changes)
+
+    def route_model(self, model: str) -> tuple[str, str]:
+        """Return account and endpoint for a model; raises UsageError when no pattern matches."""
+        for pattern in (*self.models, *DEFAULT_MODELS):
+            if fnmatchcase(model, pattern.match):
+                break
+        else:
+            raise UsageError(
+                f"no account is known for the model {model!r}: give account and endpoint, or add a pattern under 'models' to the settings"
+            )
+        if pattern.account not in self.accounts:
+            raise UsageError(
+                f"the model {model!r} goes to the account {pattern.account!r}, which is not among 'accounts' in the settings"
+            )
+        return pattern.account, pattern.endpoint
+
+
+def _changed(rules: Rules, changes: list[Any]) -> Rules:
+    update = {name: getattr(change, name) for change in changes for name in change.model_fields_set}
+    return rules.model_copy(update=update) if update else rules

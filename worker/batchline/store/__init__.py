@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from batchline.store import keys
 from batchline.store.batches import Batches
 from batchline.store.callbacks import Callbacks
 from batchline.store.connection import Connection
 from batchline.store.intake import Intake
 from batchline.store.ledger import Ledger
+from batchline.store.records import flat, pairs, text
 from batchline.store.settling import Settling
 
 
@@ -23,9 +25,16 @@ class Store:
 
     def take_tick(self, role: str, *, holder: str, seconds: float) -> bool:
         """Take the tick of a role for so many seconds; False when another worker has it."""
-        from batchline.store import keys  # noqa: PLC0415
-
         return self.connection.run("SET", keys.tick(role), holder, "NX", "PX", int(seconds * 1000)) is not None
+
+    def note_tick(self, role: str, now_ms: int) -> None:
+        """Note that a role's tick has done its work."""
+        self.connection.run("HSET", keys.TICKS, role, now_ms)
+
+    def last_ticks(self) -> dict[str, int]:
+        """Return when (unix ms) each role's tick last did its work."""
+        found = pairs(flat(self.connection.run("HGETALL", keys.TICKS)))
+        return {text(role): int(at) for role, at in found.items()}
 
     def ping(self) -> None:
         """Raise StoreError when the store cannot be reached."""

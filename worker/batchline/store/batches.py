@@ -8,7 +8,17 @@ from typing import cast
 from batchline.lanes import Lane, OpenRange, Trigger
 from batchline.store import keys
 from batchline.store.connection import Argument, Connection
-from batchline.store.records import Batch, ClaimAnswer, CutAnswer, Outage, batch_record, outage_record, pairs, text
+from batchline.store.records import (
+    Batch,
+    ClaimAnswer,
+    CutAnswer,
+    Outage,
+    batch_record,
+    flat,
+    outage_record,
+    pairs,
+    text,
+)
 
 MOST = 1000
 """Most entries that one script call moves or sweeps."""
@@ -31,13 +41,12 @@ class Batches:
         trigger: Trigger,
         *,
         batch_id: str,
-        holder: str,
         now_ms: int,
         max_open: int,
         max_creates: int,
         riders_only: bool = False,
     ) -> CutAnswer:
-        """Cut the open range as seen into a batch held by ``holder``, if the account has room."""
+        """Cut the open range as seen into a batch that waits for its claim, if the account has room."""
         where = [
             keys.walk(lane.name),
             keys.batch(batch_id),
@@ -49,7 +58,16 @@ class Batches:
             keys.LEDGERS,
             keys.retry(lane.name),
         ]
-        arguments: list[Argument] = [batch_id, lane.name, lane.account, seen.last, trigger, now_ms, max_open, max_creates, holder]
+        arguments: list[Argument] = [
+            batch_id,
+            lane.name,
+            lane.account,
+            seen.last,
+            trigger,
+            now_ms,
+            max_open,
+            max_creates,
+        ]
         arguments += [self._lease_ms, lane.base, keys.batch(""), int(riders_only)]
         return cast("CutAnswer", text(self._connection.call("cut", where, arguments)))
 
@@ -152,7 +170,17 @@ class Batches:
             keys.account_open(batch.account),
             keys.AGENDA_ACCUMULATE,
         ]
-        arguments: list[Argument] = [batch.fence, new_id, at, requests, total_bytes, tokens, keep_riders, MOST, not_before_ms]
+        arguments: list[Argument] = [
+            batch.fence,
+            new_id,
+            at,
+            requests,
+            total_bytes,
+            tokens,
+            keep_riders,
+            MOST,
+            not_before_ms,
+        ]
         while int(self._connection.call("split", where, arguments)) == MOST:
             pass
 
@@ -202,7 +230,7 @@ class Batches:
 
     def get(self, batch_id: str) -> Batch | None:
         """Read a batch record, None when there is none."""
-        fields = pairs(_flat(self._connection.run("HGETALL", keys.batch(batch_id))))
+        fields = pairs(flat(self._connection.run("HGETALL", keys.batch(batch_id))))
         return batch_record(fields) if b"state" in fields else None
 
     def open_ids(self) -> list[str]:
@@ -218,10 +246,8 @@ class Batches:
 
     def records(self, ids: Iterable[str]) -> list[Batch]:
         """Read batch records in one round trip; ids without a record are left out."""
-        pipeline = self._connection.redis.pipeline(transaction=False)
-        for batch_id in ids:
-            pipeline.hgetall(keys.batch(batch_id))
-        return [batch_record(fields) for fields in pipeline.execute() if b"state" in fields]
+        found = self._connection.run_many([("HGETALL", keys.batch(batch_id)) for batch_id in ids])
+        return [batch_record(fields) for fields in found if b"state" in fields]
 
     def note_outage(
         self,
@@ -255,16 +281,9 @@ class Batches:
 
     def outage(self, account: str) -> Outage:
         """Read an account's trouble."""
-        return outage_record(account, pairs(_flat(self._connection.run("HGETALL", keys.account(account)))))
+        return outage_record(account, pairs(flat(self._connection.run("HGETALL", keys.account(account)))))
 
 
 def sweep_entries(batch: Batch) -> int:
     """Return how many entries of this batch's lane one script call may read: at most 1,000, and about 2 MB."""
     return max(1, min(MOST, 2_000_000 // max(batch.largest, 1)))
-
-
-def _flat(reply: object) -> list[bytes]:
-    """Return a hash reply as flat fields and values, whatever shape the client library gave it."""
-    if isinstance(reply, dict):
-        return [part for pair in reply.items() for part in pair]
-    return cast("list[bytes]", reply)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import redis
 
 from batchline.store import keys
-from batchline.store.connection import Connection, translate
+from batchline.store.connection import Argument, Connection, translate
 
 SILENT_MS = 60_000
 """A reader that was not seen for so long is taken for dead; what it took goes back to the queue."""
 GIVE_BACK = 1000
+FULL_PAUSE_S = 0.2
+"""How long a reader waits before it looks again when the store is full."""
 
 
 class Callbacks:
@@ -23,17 +26,17 @@ class Callbacks:
 
     def peek(self, key: str, *, timeout_s: float) -> bytes | None:
         """Return the reply at the head of a list without taking it, waiting up to ``timeout_s``; None if none came."""
-        client = self._connection.blocking(timeout_s=timeout_s)
-        try:
-            reply: Any = client.blmove(key, key, _block(timeout_s), "LEFT", "LEFT")
-            if reply is not None:
-                client.expire(key, self._reply_ttl_s)
-        except redis.RedisError as error:
-            raise translate(error, f"reading the callback queue {key}") from error
-        else:
-            return bytes(reply) if reply is not None else None
-        finally:
-            client.close()
+        reply = self._head(key)
+        if reply is None and timeout_s > 0:
+            _wait(self._connection, key, key, timeout_s)
+            reply = self._head(key)
+        if reply is not None:
+            self._connection.run("EXPIRE", key, self._reply_ttl_s)
+        return reply
+
+    def _head(self, key: str) -> bytes | None:
+        reply: bytes | None = self._connection.run("LINDEX", key, 0)
+        return reply
 
     def reader(self, name: str, reader: str) -> Reader:
         """Return a reader of the list ``name``; ``reader`` names it among the readers of that list."""
@@ -41,7 +44,10 @@ class Callbacks:
 
 
 class Reader:
-    """Takes replies from a shared list; what is taken and not acknowledged is read again after a crash."""
+    """Takes replies from a shared list; what is taken and not acknowledged is read again after a crash.
+
+    Nothing here is resent by itself: after a StoreError what this reader holds is unknown, and ``resume`` tells.
+    """
 
     def __init__(self, connection: Connection, name: str, reader: str, *, reply_ttl_s: int) -> None:
         self._connection = connection
@@ -51,6 +57,7 @@ class Reader:
         self._prefix = keys.reading(name, "")
         self._taken = keys.reading(name, reader)
         self._reply_ttl_s = reply_ttl_s
+        self._once = connection.blocking(timeout_s=0)
 
     def resume(self) -> list[bytes]:
         """Return what this reader took before and never acknowledged, oldest first."""
@@ -58,36 +65,56 @@ class Reader:
 
     def take(self, *, timeout_s: float) -> bytes | None:
         """Take the next reply, waiting up to ``timeout_s`` seconds; None if none came. Raises StoreError."""
-        self._connection.call(
-            "reclaim",
-            [self._queue, self._readers],
-            [self._reader, SILENT_MS, self._prefix, GIVE_BACK, self._reply_ttl_s],
-        )
-        with self._connection.blocking(timeout_s=timeout_s) as client:
-            try:
-                reply: Any = client.blmove(self._queue, self._taken, _block(timeout_s), "LEFT", "RIGHT")
-            except redis.RedisError as error:
-                raise translate(error, f"reading the callback queue {self._queue}") from error
-        return bytes(reply) if reply is not None else None
+        self._seen()
+        reply = next(iter(self.take_many(1)), None)
+        if reply is not None or timeout_s <= 0:
+            return reply
+        reply = _wait(self._connection, self._queue, self._taken, timeout_s)
+        if reply is None:
+            return next(iter(self.take_many(1)), None)
+        self._connection.run("EXPIRE", self._taken, self._reply_ttl_s)
+        return reply
 
     def take_many(self, most: int) -> list[bytes]:
         """Take up to ``most`` replies that are there already."""
-        pipeline = self._connection.redis.pipeline(transaction=False)
-        for _ in range(most):
-            pipeline.lmove(self._queue, self._taken, "LEFT", "RIGHT")
-        try:
-            return [bytes(reply) for reply in pipeline.execute() if reply is not None]
-        except redis.RedisError as error:
-            raise translate(error, f"reading the callback queue {self._queue}") from error
+        where = [self._queue, self._taken]
+        replies = self._connection.call("take", where, [most, self._reply_ttl_s], client=self._once)
+        return [bytes(reply) for reply in replies]
 
     def acknowledge(self, count: int) -> None:
         """Drop the ``count`` oldest replies that this reader took: they were dealt with."""
-        self._connection.run("LPOP", self._taken, count)
-        self._connection.run("EXPIRE", self._taken, self._reply_ttl_s)
-        self._connection.run("EXPIRE", self._queue, self._reply_ttl_s)
+        pipeline = self._once.pipeline(transaction=False)
+        pipeline.lpop(self._taken, count)
+        pipeline.expire(self._taken, self._reply_ttl_s)
+        pipeline.expire(self._queue, self._reply_ttl_s)
+        try:
+            pipeline.execute()
+        except redis.RedisError as error:
+            raise translate(error, f"acknowledging replies of the callback queue {self._queue}") from error
+        self._seen()
 
     def close(self) -> None:
         """Leave the queue; unacknowledged replies stay and are given back when this reader stays silent."""
+        self._once.close()
+
+    def _seen(self) -> None:
+        """Note that this reader is alive, and give back what a dead one took."""
+        arguments: list[Argument] = [self._reader, SILENT_MS, self._prefix, GIVE_BACK, self._reply_ttl_s]
+        self._connection.call("reclaim", [self._queue, self._readers], arguments)
+
+
+def _wait(connection: Connection, source: str, target: str, timeout_s: float) -> bytes | None:
+    """Wait for a reply and move it; from a list to itself it stays at the head. None if none came or the store is full."""
+    where = "LEFT" if source == target else "RIGHT"
+    with connection.blocking(timeout_s=timeout_s) as client:
+        try:
+            reply: Any = client.blmove(source, target, _block(timeout_s), "LEFT", where)
+        except redis.exceptions.OutOfMemoryError:
+            time.sleep(min(timeout_s, FULL_PAUSE_S))  # a full store refuses BLMOVE, though reading is what empties it
+            return None
+        except redis.RedisError as error:
+            raise translate(error, f"reading the callback queue {source}") from error
+    return bytes(reply) if reply is not None else None
 
 
 def _block(timeout_s: float) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import redis
@@ -39,10 +39,12 @@ class Connection:
             self._scripts[name] = self.redis.register_script(scripts.source(name))
         return self._scripts[name]
 
-    def call(self, name: str, keys: Sequence[str], args: Sequence[Argument]) -> Any:
-        """Run a script. Raises LeaseLost, StoreFull or StoreError."""
+    def call(
+        self, name: str, keys: Sequence[str], args: Sequence[Argument], *, client: redis.Redis | None = None
+    ) -> Any:
+        """Run a script, on a client of the caller's own if it has one. Raises LeaseLost, StoreFull or StoreError."""
         try:
-            return self.script(name)(keys=[_raw(key) for key in keys], args=[_raw(arg) for arg in args])
+            return self.script(name)(keys=[_raw(key) for key in keys], args=[_raw(arg) for arg in args], client=client)
         except redis.RedisError as error:
             raise translate(error, f"script {name}") from error
 
@@ -63,6 +65,16 @@ class Connection:
             return self.redis.execute_command(command, *[_raw(arg) for arg in args])  # type: ignore[no-untyped-call]
         except redis.RedisError as error:
             raise translate(error, command) from error
+
+    def run_many(self, commands: Iterable[Sequence[Argument]], *, errors: bool = False) -> list[Any]:
+        """Run plain commands in one round trip. Raises StoreError; with ``errors`` a refused command's error is its answer."""
+        pipeline = self.redis.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*[_raw(part) for part in command])  # type: ignore[no-untyped-call]
+        try:
+            return pipeline.execute(raise_on_error=not errors)
+        except redis.RedisError as error:
+            raise translate(error, "reading") from error
 
     def close(self) -> None:
         """Close the pool's connections."""

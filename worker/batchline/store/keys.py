@@ -10,6 +10,7 @@ PREFIX = "batchline:"
 LANES = "batchline:lanes"
 LANES_ASIDE = "batchline:lanes:aside"
 LEDGERS = "batchline:ledgers"
+TICKS = "batchline:ticks"
 SETTLED = "batchline:batches:settled"
 UNDELIVERED = "batchline:undelivered"
 AGENDA_ACCUMULATE = "batchline:agenda:accumulate"
@@ -62,7 +63,7 @@ def account(name: str) -> str:
 
 
 def account_open(name: str) -> str:
-    """Return the set of batches that take up the account's room."""
+    """Return the hash of the batches that take up the account's room: batch id to ``requests:tokens``."""
     return f"batchline:account:{name}:open"
 
 

@@ -49,10 +49,7 @@ class Ledger:
     def accounts(self) -> list[Account]:
         """Read the whole ledger, sorted by name."""
         bases = sorted(text(base) for base in self._connection.run("SMEMBERS", keys.LEDGERS))
-        pipeline = self._connection.redis.pipeline(transaction=False)
-        for base in bases:
-            pipeline.hgetall(keys.ledger(base))
-        found = pipeline.execute()
+        found = self._connection.run_many([("HGETALL", keys.ledger(base)) for base in bases])
         return [
             Account(base=base, fields={text(name): int(n) for name, n in fields.items()})
             for base, fields in zip(bases, found, strict=True)
@@ -61,15 +58,12 @@ class Ledger:
     def depths(self, lanes: Iterable[str]) -> list[LaneDepth]:
         """Read how much is owed in these lanes, one round trip."""
         names = list(lanes)
-        pipeline = self._connection.redis.pipeline(transaction=False)
-        for lane in names:
-            pipeline.xinfo_stream(keys.requests(lane))
-        found = pipeline.execute(raise_on_error=False)
+        found = self._connection.run_many([("XINFO STREAM", keys.requests(lane)) for lane in names], errors=True)
         return [_depth(lane, info) for lane, info in zip(names, found, strict=True) if isinstance(info, (dict, list))]
 
     def memory(self) -> tuple[int, int]:
         """Return the store's used memory and its limit in bytes (limit 0: none)."""
-        info = self._connection.redis.info("memory")
+        info = self._connection.run("INFO", "memory")
         return int(info["used_memory"]), int(info.get("maxmemory", 0))
 
 

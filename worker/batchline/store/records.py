@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 
@@ -136,3 +136,10 @@ def open_range(row: list[bytes]) -> OpenRange:
         full=msgspec.convert(text(full), Trigger) if full else None,
         retry_ms=int(float(retry)) if retry else None,
     )
+
+
+def flat(reply: object) -> list[bytes]:
+    """Return a hash reply as flat fields and values, whatever shape the client library gave it."""
+    if isinstance(reply, dict):
+        return [part for pair in reply.items() for part in pair]
+    return cast("list[bytes]", reply)

@@ -5,12 +5,16 @@
 -- ARGV 1 fence  2 batch id  3 not before (ms)  4 reason  5 how long the claim is kept (s)
 -- Returns 1. Errors LEASELOST, STATE.
 --@include fence
-local state = redis.call('HGET', KEYS[1], 'state')
+local batch = redis.call('HMGET', KEYS[1], 'state', 'lease_until', 'call_until')
+local state = batch[1]
+if state == 'cut' and batch[2] == '0' then
+  return 1
+end
 if state == 'ended' or state == 'settled' then
   return redis.error_reply('STATE again needs a batch that has no results, this one is ' .. state)
 end
 local clock = redis.call('TIME')
-if state == 'reconciling' and clock[1] * 1000 < tonumber(redis.call('HGET', KEYS[1], 'call_until')) then
+if state == 'reconciling' and clock[1] * 1000 < tonumber(batch[3]) then
   return redis.error_reply('STATE again must wait until the create call can no longer be running')
 end
 if KEYS[4] ~= KEYS[1] then

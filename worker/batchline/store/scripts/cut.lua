@@ -1,25 +1,26 @@
 #!lua flags=allow-oom
--- Cut a lane's open range into a batch in state `cut`, under a first lease, if the account has room for it.
+-- Cut a lane's open range into a batch in state `cut`, if the account has room for it. The batch waits for a claim; its
+-- agenda rings again later, in case the doorbell that the caller sends is lost.
 -- KEYS 1 walk (hash)  2 batch (hash)  3 the account's open batches (hash: B -> requests:tokens)  4 the account's creates (zset)
 --      5 the account (hash)  6 agenda of the accumulate role (zset)  7 ledger (hash)  8 ledgers (set)  9 retry pool (zset)
 -- ARGV 1 batch id  2 lane  3 account  4 the end of the open range as the caller saw it  5 trigger  6 now (ms)
---      7 most open batches  8 most creates an hour  9 holder  10 lease (ms)  11 ledger name  12 key prefix of batches
---      13 '1' for a batch of riders alone: the open range stays as it is
+--      7 most open batches  8 most creates an hour  9 ring again after (ms)  10 ledger name  11 key prefix of batches
+--      12 '1' for a batch of riders alone: the open range stays as it is
 -- Returns 'cut', or why not: 'moved' (the range is not as seen, or there is nothing to cut), 'waiting' (a batch of this lane waits in `cut`),
 --   'down' (the provider fails), 'open' or 'creates' (no room).
 local id, now = ARGV[1], tonumber(ARGV[6])
-if redis.call('HGET', KEYS[2], 'holder') == ARGV[9] then
+if redis.call('EXISTS', KEYS[2]) == 1 then
   return 'cut'
 end
 local open = redis.call('HMGET', KEYS[1], 'last', 'cut', 'requests', 'bytes', 'tokens', 'largest', 'cutting')
-local last, riders_only = open[1] or '0-0', ARGV[13] == '1'
+local last, riders_only = open[1] or '0-0', ARGV[12] == '1'
 if last ~= ARGV[4] then
   return 'moved'
 end
 if (riders_only or (open[3] or '0') == '0') and redis.call('ZCOUNT', KEYS[9], '-inf', now) == 0 then
   return 'moved'
 end
-if open[7] and redis.call('HGET', ARGV[12] .. open[7], 'state') == 'cut' then
+if open[7] and redis.call('HGET', ARGV[11] .. open[7], 'state') == 'cut' then
   return 'waiting'
 end
 if now < tonumber(redis.call('HGET', KEYS[5], 'down_until') or 0) then
@@ -36,18 +37,16 @@ local range = {after = open[2] or '0-0', last = last, requests = open[3] or 0, b
 if riders_only then
   range = {after = last, last = last, requests = 0, bytes = 0, tokens = 0}
 end
-local clock = redis.call('TIME')
-local lease_until = clock[1] * 1000 + math.floor(clock[2] / 1000) + tonumber(ARGV[10])
 redis.call('HSET', KEYS[2], 'id', id, 'lane', ARGV[2], 'account', ARGV[3], 'state', 'cut', 'trigger', ARGV[5],
            'after', range.after, 'last', range.last, 'requests', range.requests, 'bytes', range.bytes,
            'tokens', range.tokens, 'largest', open[6] or 0, 'riders', 0, 'cut_ms', now,
-           'fence', 1, 'holder', ARGV[9], 'lease_until', lease_until)
+           'fence', 0, 'holder', '', 'lease_until', 0)
 if not riders_only then
   redis.call('HSET', KEYS[1], 'cut', last, 'last', last, 'since', '', 'requests', 0, 'bytes', 0, 'tokens', 0, 'full', '')
 end
 redis.call('HSET', KEYS[1], 'cutting', id)
 redis.call('HSET', KEYS[3], id, range.requests .. ':' .. range.tokens)
-redis.call('ZADD', KEYS[6], now + tonumber(ARGV[10]), id)
+redis.call('ZADD', KEYS[6], now + tonumber(ARGV[9]), id)
 redis.call('HINCRBY', KEYS[7], 'cut:' .. ARGV[5], 1)
-redis.call('SADD', KEYS[8], ARGV[11])
+redis.call('SADD', KEYS[8], ARGV[10])
 return 'cut'

@@ -44,26 +44,30 @@ local function ours(entry)
   return redis.call('ZSCORE', KEYS[5], entry) or beyond(entry, cut)
 end
 
--- Where the reply can be stored: its own queue, else its default queue, else with what could not be delivered.
-local function place(kind, queue, default)
-  local found = redis.call('TYPE', queue).ok
-  if found == 'none' or found == kind then
-    return kind, queue, 1
-  end
-  found = redis.call('TYPE', default).ok
-  if found == 'none' or found == 'list' then
-    return 'list', default, 2
-  end
-  return 'list', KEYS[10], 3
-end
-
+-- False where the queue has another type, or is a stream whose ids are used up: that must not stop the other replies.
 local function push(kind, queue, reply)
+  local pushed
   if kind == 'stream' then
-    redis.call('XADD', queue, '*', 'reply', reply)
+    pushed = redis.pcall('XADD', queue, '*', 'reply', reply)
   else
-    redis.call('RPUSH', queue, reply)
+    pushed = redis.pcall('RPUSH', queue, reply)
+  end
+  if type(pushed) == 'table' and pushed.err then
+    return false
   end
   redis.call('EXPIRE', queue, ttl)
+  return true
+end
+
+-- Store the reply in its own queue, else in its default queue, else with what could not be delivered.
+local function deliver(kind, queue, default, reply)
+  if push(kind, queue, reply) then
+    return kind, 1
+  elseif push('list', default, reply) then
+    return 'list', 2
+  end
+  push('list', KEYS[10], reply)
+  return 'list', 3
 end
 
 local function forget(entry, id_key)
@@ -74,8 +78,8 @@ local function forget(entry, id_key)
   if paired then
     redis.call('ZREM', KEYS[2], entry)
   end
-  local window = redis.call('GET', id_key)
-  if window and string.match(window, '^[^:]+') == entry then
+  local window = redis.pcall('GET', id_key)
+  if type(window) == 'string' and string.match(window, '^[^:]+') == entry then
     redis.call('PEXPIRE', id_key, string.match(window, ':(%d+)$'))
   end
 end
@@ -113,9 +117,8 @@ for at = 8, #ARGV, 17 do
   local code = 0
   local owed = #redis.call('XRANGE', KEYS[3], entry, entry) == 1
   if owed and (ARGV[at + 7] == '0' or ours(entry)) then
-    local kind, queue
-    kind, queue, code = place(ARGV[at + 2], ARGV[at + 3], ARGV[at + 4])
-    push(kind, queue, ARGV[at + 6])
+    local kind
+    kind, code = deliver(ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 6])
     forget(entry, ARGV[at + 1])
     account_for(at, entry, status)
     add(ledger, 'callbacks:' .. kind .. ':' .. (code == 1 and 'delivered' or code == 2 and 'default' or 'undelivered'), 1)

@@ -9,7 +9,7 @@
 -- Returns how many riders were moved. Errors LEASELOST, STATE.
 --@include fence
 local batch = redis.call('HMGET', KEYS[1], 'state', 'lane', 'account', 'trigger', 'cut_ms', 'largest', 'last',
-                         'requests', 'bytes', 'tokens', 'riders', 'split')
+                         'requests', 'bytes', 'tokens', 'id')
 if batch[1] ~= 'cut' then
   return redis.error_reply('STATE split needs a batch in cut, this one is ' .. tostring(batch[1]))
 end
@@ -27,10 +27,12 @@ if redis.call('EXISTS', KEYS[2]) == 0 then
   redis.call('ZADD', KEYS[6], ARGV[9], ARGV[2])
   if at ~= '' then
     redis.call('HSET', KEYS[1], 'last', at, 'requests', ARGV[4], 'bytes', ARGV[5], 'tokens', ARGV[6])
+    redis.call('HSET', KEYS[5], batch[11], ARGV[4] .. ':' .. ARGV[6])
   end
 end
 local extra = math.min(redis.call('ZCARD', KEYS[3]) - tonumber(ARGV[7]), tonumber(ARGV[8]))
-if extra <= 0 then
+-- What somebody has claimed may be rendered already: nothing is added to it.
+if extra <= 0 or redis.call('HGET', KEYS[2], 'fence') ~= '0' then
   return 0
 end
 local moved = redis.call('ZRANGE', KEYS[3], -extra, -1)

@@ -50,11 +50,12 @@ while full == '' and more == 1 and entries_left > 0 and bytes_left > 0 do
   -- Small steps first: how large the bodies are is not known before they are read.
   local page = redis.call('XRANGE', KEYS[1], '(' .. last, '+', 'COUNT', math.min(step, entries_left))
   more = #page == math.min(step, entries_left) and 1 or 0
-  for _, entry in ipairs(page) do
+  for i, entry in ipairs(page) do
     local size = body_size(entry[2])
     local row, estimate = size + row_bytes, math.ceil(size / per_token)
     full = limit_before(row, estimate)
     if full ~= '' then
+      more = 1
       break
     end
     if requests == 0 then
@@ -67,6 +68,7 @@ while full == '' and more == 1 and entries_left > 0 and bytes_left > 0 do
     entries_left, bytes_left = entries_left - 1, bytes_left - size
     full = limit_reached()
     if full ~= '' then
+      more = i < #page and 1 or more
       break
     end
   end

@@ -1,0 +1,80 @@
+# Two commands for a new user: `make demo` and `make test`. Both build .venv on their first run and then reuse it.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+# Hashes are checked for everything in the lock; uv itself only brings the packages here, any version of these does.
+UV := uv>=0.8,<1
+LOCK_COMMAND := $(VENV)/bin/uv pip compile pyproject.toml --extra local --group dev --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-annotate --no-emit-index-url
+
+# .venv is built again when the lock, the project file or the place of the checkout is another one.
+STAMP := $(VENV)/.ready-$(shell { pwd; cat requirements.lock pyproject.toml; } | cksum | tr ' ' '-')
+
+# Nothing that is started from here can cost money or reach into another project's store.
+unexport $(filter OPENAI_% ANTHROPIC_% AZURE_OPENAI_% GEMINI_% GOOGLE_% BATCHLINE_%,$(.VARIABLES))
+# What a developer's shell may carry and would change what runs here.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTEST_ADDOPTS
+
+.DEFAULT_GOAL := help
+.PHONY: demo test lint types contracts lock setup clean help
+
+help:  ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile
+
+demo: setup  ## run the main job on this machine: no Redis, no API key needed
+	@$(PY) -m batchline.cli demo
+
+test: setup  ## run the tests
+	@$(PY) -m pytest -n 2
+
+lint: setup  ## check style and format
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+types: setup  ## check types
+	@$(PY) -m mypy
+
+contracts: setup  ## check which module may import which
+	@$(VENV)/bin/lint-imports
+
+lock: setup  ## write requirements.lock anew from pyproject.toml
+	@$(LOCK_COMMAND) --upgrade --quiet -o requirements.lock
+
+clean:  ## remove .venv and what tools leave behind
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
+	find worker tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+setup: $(STAMP)  ## build .venv
+
+# One shell, so that a failing step stops the rest. The last line of a failing search for Python says what to do.
+$(STAMP):
+	@set -eu; \
+	good='import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))'; \
+	if ! $(PY) -c "$$good" 2>/dev/null; then \
+		python=; \
+		for each in python3 python3.13 python3.12 python3.11; do \
+			if $$each -c "$$good" 2>/dev/null; then python=$$each; break; fi; \
+		done; \
+		if [ -z "$$python" ]; then \
+			echo "batchline needs Python 3.11 or newer with its venv module; python3 here is: $$(python3 --version 2>&1 || true)" >&2; \
+			echo "On Debian or Ubuntu: apt-get install python3 python3-venv" >&2; \
+			exit 1; \
+		fi; \
+		echo "Building $(VENV) with $$($$python --version)"; \
+		$$python -m venv --clear $(VENV); \
+	fi; \
+	$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip >/dev/null; \
+	export UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never PIP_DISABLE_PIP_VERSION_CHECK=1; \
+	with_uv() { \
+		{ $(PY) -m uv --version >/dev/null 2>&1 || $(PY) -m pip install --quiet '$(UV)'; } && \
+		$(PY) -m uv pip install --quiet --python $(PY) --require-hashes -r requirements.lock && \
+		$(PY) -m uv pip install --quiet --python $(PY) --no-deps --no-build-isolation -e .; \
+	}; \
+	with_pip() { \
+		echo "uv cannot be used here; pip takes about a minute"; \
+		$(PY) -m pip install --quiet --require-hashes -r requirements.lock && \
+		$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .; \
+	}; \
+	with_uv || with_pip; \
+	rm -f $(VENV)/.ready-*; \
+	touch $@

@@ -1,0 +1,406 @@
+"""Settings: defaults, over them the file, over it the environment; every slip is told where it was made."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from batchline.errors import UsageError
+from batchline.settings import Settings, load_settings, parse_bytes, parse_seconds
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = ROOT / "config" / "batchline.yaml"
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty directory, where no default file is."""
+    monkeypatch.chdir(tmp_path)
+
+
+def problems(environ: dict[str, str] | None = None, text: str = "") -> list[str]:
+    """Return the lines of the error that these settings give."""
+    with pytest.raises(UsageError) as caught:
+        load(environ, text)
+    return str(caught.value).splitlines()
+
+
+def load(environ: dict[str, str] | None = None, text: str = "") -> Settings:
+    if not text:
+        return load_settings(environ or {})
+    file = Path("s.yaml")
+    file.write_text(text, encoding="utf-8")
+    return load_settings(environ or {}, file)
+
+
+# --- defaults and layers ---
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    settings = load()
+    assert settings.redis_url == settings.broker_url == "redis://127.0.0.1:6379/0"
+    assert settings.flush.model_dump() == {
+        "max_requests": 50_000,
+        "max_bytes": 180 * 2**20,
+        "max_tokens": None,
+        "max_age": 60,
+    }
+    assert (settings.poll.min_interval, settings.poll.max_interval) == (10, 900)
+    assert (settings.retry.max_attempts, settings.lease_seconds, settings.reply_ttl) == (3, 30, 604_800)
+    assert settings.limits.model_dump() == {"max_body_bytes": 8 * 2**20, "max_lanes": 10_000}
+    assert settings.id_window.model_dump() == {"chosen": 86_400, "generated": 600}
+    assert sorted(settings.accounts) == ["anthropic", "openai"]
+
+
+def test_the_shipped_file_equals_the_defaults() -> None:
+    assert load_settings({}, SHIPPED).model_dump() == load().model_dump() == Settings().model_dump()
+
+
+def test_the_shipped_file_names_every_setting() -> None:
+    def missing(model: type[BaseModel], values: dict[str, Any]) -> set[str]:
+        return set(model.model_fields) - values.keys()
+
+    content = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+    assert not missing(Settings, content)
+    for name in ("flush", "poll", "retry", "id_window", "limits"):
+        assert not missing(type(getattr(load(), name)), content[name])
+    for name, account in load().accounts.items():
+        assert not missing(type(account), content["accounts"][name])
+
+
+def test_the_shipped_file_leaves_the_sdks_variables_in_force() -> None:
+    settings = load_settings({"OPENAI_BASE_URL": "http://127.0.0.1:8700/v1"}, SHIPPED)
+    assert settings.accounts["openai"].base_url == "http://127.0.0.1:8700/v1"
+
+
+def test_the_environment_wins_over_the_file() -> None:
+    settings = load({"BATCHLINE_FLUSH__MAX_AGE": "90s"}, "flush: {max_age: 5m, max_requests: 7}")
+    assert (settings.flush.max_age, settings.flush.max_requests) == (90, 7)
+
+
+def test_batchline_config_names_the_file() -> None:
+    Path("other.yaml").write_text("tick_interval: 5", encoding="utf-8")
+    assert load({"BATCHLINE_CONFIG": "other.yaml"}).tick_interval == 5
+
+
+def test_the_default_file_is_read_where_it_exists() -> None:
+    Path("config").mkdir()
+    Path("config/batchline.yaml").write_text("tick_interval: 5", encoding="utf-8")
+    assert load().tick_interval == 5
+
+
+def test_an_empty_variable_or_file_sets_nothing() -> None:
+    assert load({"BATCHLINE_FLUSH__MAX_TOKENS": "", "BATCHLINE_CONFIG": ""}, "# nothing\n") == load()
+
+
+def test_the_broker_is_the_store_unless_it_is_set() -> None:
+    assert load({"BATCHLINE_REDIS_URL": "redis://store:1/2"}).broker_url == "redis://store:1/2"
+    assert load({"BATCHLINE_REDIS_URL": "redis://store:1/2"}, "broker_url: null").broker_url == "redis://store:1/2"
+    assert load({"BATCHLINE_BROKER_URL": "amqp://b"}).broker_url == "amqp://b"
+
+
+def test_lists_are_given_as_json_in_the_environment() -> None:
+    settings = load({"BATCHLINE_LANES": '[{"match": "openai:*", "flush": {"max_age": "5m"}}]'})
+    assert settings.flush_for("openai:chat:m").max_age == 300
+
+
+# --- accounts ---
+
+
+def test_an_accounts_base_url_comes_from_the_setting_before_the_sdks_variable() -> None:
+    sdk = {"OPENAI_BASE_URL": "http://sdk", "ANTHROPIC_BASE_URL": "http://sdk-a"}
+    assert load(sdk).accounts["openai"].base_url == "http://sdk"
+    assert load(sdk).accounts["anthropic"].base_url == "http://sdk-a"
+    in_file = "accounts: {openai: {base_url: 'http://file'}}"
+    assert load(sdk, in_file).accounts["openai"].base_url == "http://file"
+    ours = sdk | {"BATCHLINE_ACCOUNTS__OPENAI__BASE_URL": "http://ours"}
+    assert load(ours, in_file).accounts["openai"].base_url == "http://ours"
+
+
+def test_a_change_to_a_default_account_keeps_the_rest_of_it() -> None:
+    account = load({}, "accounts: {openai: {max_open_batches: 3}}").accounts["openai"]
+    assert (account.provider, account.api_key_env, account.max_open_batches) == ("openai", "OPENAI_API_KEY", 3)
+
+
+def test_further_accounts_come_from_the_file_or_the_environment() -> None:
+    in_file = "accounts: {my-second: {provider: openai, api_key_env: SECOND}}"
+    settings = load(
+        {
+            "BATCHLINE_ACCOUNTS__MY_SECOND__FLUSH__MAX_AGE": "5m",
+            "BATCHLINE_ACCOUNTS__THIRD__PROVIDER": "anthropic",
+        },
+        in_file,
+    )
+    assert settings.accounts["my-second"].flush.max_age == 300
+    assert settings.accounts["third"].provider == "anthropic"
+
+
+def test_creates_per_hour_follow_the_provider_unless_set() -> None:
+    assert load().accounts["openai"].creates_per_hour == 2000
+    assert load().accounts["anthropic"].creates_per_hour is None
+    assert load({}, "accounts: {openai: {creates_per_hour: null}}").accounts["openai"].creates_per_hour is None
+
+
+def test_an_unknown_provider_is_told_with_the_known_ones() -> None:
+    (line,) = problems({}, "accounts:\n  x:\n    provider: openay\n")
+    assert line.startswith("s.yaml:3: accounts.x.provider:")
+    assert "'openai' or 'anthropic'" in line
+
+
+def test_a_misspelt_account_in_the_environment_is_told_with_the_right_one() -> None:
+    (line,) = problems({"BATCHLINE_ACCOUNTS__OPENIA__BASE_URL": "http://x"})
+    assert line.startswith("BATCHLINE_ACCOUNTS__OPENIA__BASE_URL")
+    assert line.endswith("did you mean openai?")
+
+
+def test_a_key_is_read_from_its_variable_or_its_file_which_wins() -> None:
+    account = load().accounts["openai"]
+    assert account.read_key("openai", {"OPENAI_API_KEY": " sk-1\n"}) == "sk-1"
+    Path("key").write_text("sk-2\n", encoding="utf-8")
+    with_file = load({"BATCHLINE_ACCOUNTS__OPENAI__API_KEY_FILE": "key"}).accounts["openai"]
+    assert with_file.read_key("openai", {"OPENAI_API_KEY": "sk-1"}) == "sk-2"
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ("api_key_env: MY_KEY", "set environment variable MY_KEY"),
+        ("api_key_file: missing", "cannot read its API key from file missing"),
+        ("provider: openai", "set api_key_env or api_key_file"),
+    ],
+)
+def test_a_missing_key_is_told_with_what_to_set(fields: str, says: str) -> None:
+    account = load(
+        {}, f"accounts:\n  x:\n    provider: openai\n    {fields.replace('provider: openai', '')}\n"
+    ).accounts["x"]
+    with pytest.raises(UsageError, match=says) as caught:
+        account.read_key("x", {})
+    assert "account x" in str(caught.value)
+
+
+def test_a_key_with_strange_characters_is_refused_and_not_shown() -> None:
+    with pytest.raises(UsageError) as caught:
+        load().accounts["openai"].read_key("openai", {"OPENAI_API_KEY": "sk-\nSECRET"})
+    assert "SECRET" not in str(caught.value)
+
+
+def test_no_secret_is_in_the_settings_text() -> None:
+    settings = load({"BATCHLINE_REDIS_URL": "redis://:SECRET@h/0", "OPENAI_API_KEY": "SECRET"})
+    assert "SECRET" not in repr(settings)
+    assert "SECRET" not in str(settings)
+
+
+# --- slips ---
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("BATCHLINE_FLUSH__MAX_AG", "BATCHLINE_FLUSH__MAX_AGE"),
+        ("BATCHLINE_FLUSH_MAX_AGE", "BATCHLINE_FLUSH__MAX_AGE"),
+        ("BATCHLINE_REDIS_ULR", "BATCHLINE_REDIS_URL"),
+        ("BATCHLINE_CONFG", "BATCHLINE_CONFIG"),
+        ("BATCHLINE_EXPORTR_PORT", "BATCHLINE_EXPORTER_PORT"),
+        ("BATCHLINE_ACCOUNTS__OPENAI__BASEURL", "BATCHLINE_ACCOUNTS__OPENAI__BASE_URL"),
+        ("BATCHLINE_ACCOUNTS__OPENAI__FLUSH__MAXAGE", "BATCHLINE_ACCOUNTS__OPENAI__FLUSH__MAX_AGE"),
+    ],
+)
+def test_an_unknown_variable_is_told_with_the_nearest_right_one(name: str, meant: str) -> None:
+    assert problems({name: "1"}) == [f"{name}: there is no such setting; did you mean {meant}?"]
+
+
+def test_an_unknown_key_is_told_with_its_line_and_the_nearest_right_one() -> None:
+    text = "flush:\n  max_age: 5\n  max_bites: 3\nlanes:\n  - match: x\n    flush: {max_reqests: 3}\nlease_second: 3\n"
+    assert sorted(problems({}, text)) == [
+        "s.yaml:3: flush.max_bites: there is no such setting; did you mean max_bytes?",
+        "s.yaml:6: lanes[0].flush.max_reqests: there is no such setting; did you mean max_requests?",
+        "s.yaml:7: lease_second: there is no such setting; did you mean lease_seconds?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BATCHLINE_SERVICE_HOST", "10.0.0.1"),
+        ("BATCHLINE_EXPORTER_SERVICE_HOST", "10.0.0.1"),
+        ("BATCHLINE_EXPORTER_SERVICE_PORT", "9464"),
+        ("BATCHLINE_EXPORTER_SERVICE_PORT_METRICS", "9464"),
+        ("BATCHLINE_PORT", "tcp://10.0.0.1:9464"),
+        ("BATCHLINE_EXPORTER_PORT", "tcp://10.0.0.1:9464"),
+        ("BATCHLINE_EXPORTER_PORT_9464_TCP", "tcp://10.0.0.1:9464"),
+        ("BATCHLINE_EXPORTER_PORT_9464_TCP_ADDR", "10.0.0.1"),
+        ("BATCHLINE_EXPORTER_PORT_9464_TCP_PROTO", "tcp"),
+        ("BATCHLINE_MY_STORE_PORT_53_UDP_PORT", "53"),
+    ],
+)
+def test_what_kubernetes_injects_is_passed_over(name: str, value: str) -> None:
+    assert load({name: value}) == load()
+
+
+def test_a_real_exporter_port_is_taken_beside_what_kubernetes_injects() -> None:
+    injected = {"BATCHLINE_EXPORTER_PORT_9464_TCP": "tcp://10.0.0.1:9464"}
+    assert load(injected | {"BATCHLINE_EXPORTER_PORT": "9000"}).exporter_port == 9000
+
+
+def test_variables_of_others_are_none_of_ours() -> None:
+    assert load({"BATCHLINER": "x", "PATH": "/bin", "batchline_flush": "x"}) == load()
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        ({"BATCHLINE_FLUSH__MAX_AGE": "5 weeks"}, "BATCHLINE_FLUSH__MAX_AGE: flush.max_age: '5 weeks' is not a time"),
+        (
+            {"BATCHLINE_FLUSH__MAX_BYTES": "5 pages"},
+            "BATCHLINE_FLUSH__MAX_BYTES: flush.max_bytes: '5 pages' is not a size",
+        ),
+        ({"BATCHLINE_FLUSH__MAX_REQUESTS": "0"}, "BATCHLINE_FLUSH__MAX_REQUESTS: flush.max_requests: "),
+        ({"BATCHLINE_LOG_FORMAT": "xml"}, "BATCHLINE_LOG_FORMAT: log_format: "),
+        ({"BATCHLINE_POLL__MIN_INTERVAL": "1h"}, "BATCHLINE_POLL__MIN_INTERVAL: poll: min_interval is longer"),
+        ({"BATCHLINE_LANES": "[{]"}, "BATCHLINE_LANES: the value is not JSON"),
+        ({"BATCHLINE_LANES": '[{"match": ""}]'}, "BATCHLINE_LANES: lanes[0].match: "),
+        ({"BATCHLINE_ACCOUNTS__OPENAI__BASE_URL": "ftp://x"}, "BATCHLINE_ACCOUNTS__OPENAI__BASE_URL: "),
+        ({"BATCHLINE_CONFIG": "nowhere.yaml"}, "nowhere.yaml: the settings file cannot be read"),
+    ],
+)
+def test_a_bad_value_is_told_with_its_variable(environ: dict[str, str], says: str) -> None:
+    (line,) = problems(environ)
+    assert line.startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: [1", "s.yaml:1: not YAML"),
+        ("- 1", "s.yaml:1: a settings file holds keys and values"),
+        ("flush:\n  max_age: 1\n  max_age: 2", "s.yaml:3: flush.max_age stands there twice, first in line 2"),
+        ("flush: 5", "s.yaml:1: flush: "),
+        ("flush:\n  max_age: often", "s.yaml:2: flush.max_age: 'often' is not a time"),
+        ("lanes:\n  - match: x\n  - flush: {}", "s.yaml:3: lanes[1].match: "),
+        ("poll:\n  min_interval: 1h", "s.yaml:1: poll: min_interval is longer"),
+    ],
+)
+def test_a_bad_value_is_told_with_its_line(text: str, says: str) -> None:
+    (line,) = problems({}, text)
+    assert line.startswith(says)
+
+
+def test_all_slips_are_told_at_once() -> None:
+    assert len(problems({"BATCHLINE_X": "1", "BATCHLINE_FLUSH__MAX_AGE": "x"}, "y: 1")) == 3
+
+
+def test_a_wrong_store_url_is_not_shown() -> None:
+    (line,) = problems({"BATCHLINE_REDIS_URL": "http://:SECRET@h"})
+    assert "SECRET" not in line
+
+
+# --- per account, lane and model ---
+
+LAYERS = """
+flush: {max_age: 10, max_requests: 100, max_tokens: 7}
+retry: {max_attempts: 2}
+accounts: {openai: {flush: {max_age: 20, max_tokens: null}}}
+lanes:
+  - {match: "openai:chat:*", flush: {max_age: 30}}
+  - {match: "*:gpt-5-mini", flush: {max_age: 40}, retry: {max_attempts: 9}}
+"""
+
+
+def test_a_lanes_rules_are_the_general_ones_changed_by_account_and_patterns_in_order() -> None:
+    settings = load({}, LAYERS)
+    ages = {
+        lane: settings.flush_for(lane).max_age
+        for lane in ("anthropic:messages:m", "openai:embeddings:m", "openai:chat:m", "openai:chat:gpt-5-mini")
+    }
+    assert list(ages.values()) == [10, 20, 30, 40]
+    assert settings.flush_for("openai:chat:gpt-5-mini").max_requests == 100
+    assert settings.retry_for("openai:chat:m").max_attempts == 2
+    assert settings.retry_for("openai:chat:gpt-5-mini").max_attempts == 9
+
+
+def test_a_limit_can_be_taken_back_for_an_account() -> None:
+    settings = load({}, LAYERS)
+    assert settings.flush_for("anthropic:messages:m").max_tokens == 7
+    assert settings.flush_for("openai:chat:m").max_tokens is None
+
+
+@pytest.mark.parametrize(
+    ("model", "route"),
+    [
+        ("claude-haiku-4-5", ("anthropic", "messages")),
+        ("text-embedding-3-small", ("openai", "embeddings")),
+        ("gpt-5-mini", ("openai", "chat")),
+        ("o3-mini", ("openai", "chat")),
+        ("omni-moderation-latest", ("openai", "moderations")),
+        ("gpt-3.5-turbo-instruct", ("openai", "completions")),
+    ],
+)
+def test_a_model_alone_picks_account_and_endpoint(model: str, route: tuple[str, str]) -> None:
+    assert load().route_model(model) == route
+
+
+def test_the_users_patterns_go_first() -> None:
+    settings = load({}, "models: [{match: 'gpt-5*', account: openai, endpoint: responses}]")
+    assert settings.route_model("gpt-5-mini") == ("openai", "responses")
+    assert settings.route_model("gpt-4o") == ("openai", "chat")
+
+
+def test_a_model_without_an_account_is_a_clear_error() -> None:
+    with pytest.raises(UsageError, match="no account is known for the model 'llama-4'"):
+        load().route_model("llama-4")
+    settings = load({}, "models: [{match: 'llama-*', account: vllm, endpoint: chat}]")
+    with pytest.raises(UsageError, match="account 'vllm', which is not among"):
+        settings.route_model("llama-4")
+
+
+# --- units and laziness ---
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("15m", 900), ("6h", 21_600), ("1d", 86_400), ("1.5h", 5400), ("7", 7), (0.5, 0.5)],
+)
+def test_times_are_seconds_or_text(text: object, seconds: float) -> None:
+    assert parse_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("value", ["", "h", "-5", "5 y", "1h30m", "nan", "inf", None, True, float("nan"), "\u0665s"])
+def test_what_is_no_time_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="is not a time"):
+        parse_seconds(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("64MiB", 64 * 2**20), ("64MB", 64 * 10**6), ("8KiB", 8192), ("2 GB", 2 * 10**9), ("12", 12), ("12B", 12), (5, 5)],
+)
+def test_sizes_are_bytes_or_text(text: object, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("value", ["", "MiB", "-5", "5 iB", "5TB", 1.5, None, True])
+def test_what_is_no_size_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="is not a size"):
+        parse_bytes(value)
+
+
+def test_settings_cannot_be_changed_afterwards() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load().tick_interval = 5
+
+
+def test_importing_reads_no_environment() -> None:
+    code = "import batchline.settings"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"BATCHLINE_X": "1", "BATCHLINE_FLUSH__MAX_AGE": "x"}, check=False
+    )
+    assert done.returncode == 0
+
+
+def test_settings_built_by_hand_read_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATCHLINE_TICK_INTERVAL", "99")
+    assert Settings().tick_interval == 1

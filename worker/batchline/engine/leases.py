@@ -1,0 +1,56 @@
+"""Keep the lease on a batch while a long step runs: a small thread renews it until the step is over."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Self
+
+from batchline.errors import LeaseLost, StoreError
+from batchline.store import Store
+from batchline.store.records import Batch
+
+
+class LeaseKeeper:
+    """Renews a batch's lease every third of its length. ``check`` raises LeaseLost once it is gone.
+
+    A store that does not answer is no loss by itself: the next renewal tells. Whether a write still counts is decided by
+    its fence in the store, never here; this only saves work.
+    """
+
+    def __init__(self, store: Store, batch: Batch, *, lease_s: float) -> None:
+        self._store = store
+        self._batch = batch
+        self._interval_s = lease_s / 3
+        self._over = threading.Event()
+        self._lost = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"lease-{batch.id}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop renewing; the lease then runs out by itself, or is given back."""
+        self._over.set()
+        self._thread.join()
+
+    def check(self) -> None:
+        """Raise LeaseLost when somebody else has taken the batch over."""
+        if self._lost.is_set():
+            raise LeaseLost(f"batch {self._batch.id}: the lease was lost while working on it")
+
+    def _run(self) -> None:
+        while not self._over.wait(self._interval_s):
+            try:
+                self._store.batches.renew(self._batch)
+            except LeaseLost:
+                self._lost.set()
+                return
+            except StoreError:
+                continue

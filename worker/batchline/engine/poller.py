@@ -1,0 +1,75 @@
+"""Poll submitted batches, and settle those that ended."""
+
+from __future__ import annotations
+
+import msgspec
+import structlog
+
+from batchline.engine import refusals, settler
+from batchline.engine.context import Context, Target, target
+from batchline.errors import ProviderError
+from batchline.lanes import next_poll_s
+from batchline.providers.protocol import Progress, Provider
+from batchline.store import keys
+from batchline.store.records import Batch
+
+log = structlog.get_logger("batchline.poller")
+
+
+def poll(context: Context, batch_id: str) -> None:
+    """Ask how a batch is doing, if nobody else does and it is time; settle it when it has ended."""
+    batch = context.store.batches.claim(batch_id, holder=context.holder(), now_ms=context.clock())
+    if not isinstance(batch, Batch):
+        log.debug("batch.not_claimed", batch=batch_id, reason=batch)
+        return
+    if batch.state not in {"submitted", "ended"}:
+        log.debug("batch.not_to_poll", batch=batch.id, state=batch.state)
+        return
+    where = target(context.settings, batch.lane)
+    try:
+        _advance(context, where, batch)
+    except ProviderError as error:
+        wait_s = max(_interval_s(context, batch), error.retry_after_s or 0)
+        log.warning(
+            "batch.poll_failed", batch=batch.id, call=error.call, code=error.code, again_in_s=wait_s, reason=str(error)
+        )
+        _look_again(context, batch, wait_s)
+
+
+def _advance(context: Context, where: Target, batch: Batch) -> None:
+    provider = context.provider(batch.account)
+    if batch.state == "ended":
+        progress = msgspec.json.decode(batch.results, type=Progress)
+        settler.settle(context, where, batch, provider, progress)
+        return
+    progress = provider.poll(batch.provider_id)
+    if progress.refusal:
+        refusals.refused(context, where, batch, progress.refusal)
+    elif progress.outcome is None:
+        interval_s = _interval_s(context, batch)
+        log.debug("batch.running", batch=batch.id, status=progress.status, done=progress.done, total=progress.total)
+        _look_again(context, batch, interval_s)
+    else:
+        _end(context, where, batch, provider, progress)
+
+
+def _end(context: Context, where: Target, batch: Batch, provider: Provider, progress: Progress) -> None:
+    ended_ms = progress.ended_ms or context.clock()
+    results = msgspec.json.encode(progress)
+    context.store.batches.ended(batch, outcome=progress.outcome or "", ended_ms=ended_ms, results=results)
+    log.info("batch.ended", batch=batch.id, lane=batch.lane, provider_batch=batch.provider_id, outcome=progress.outcome)
+    ended = msgspec.structs.replace(
+        batch, state="ended", outcome=progress.outcome or "", ended_ms=ended_ms, results=results.decode()
+    )
+    settler.settle(context, where, ended, provider, progress)
+
+
+def _interval_s(context: Context, batch: Batch) -> float:
+    poll = context.settings.poll
+    age_s = max(0, context.clock() - batch.submitted_ms) / 1000
+    return next_poll_s(age_s, min_interval_s=poll.min_interval, max_interval_s=poll.max_interval)
+
+
+def _look_again(context: Context, batch: Batch, wait_s: float) -> None:
+    next_ms = context.clock() + int(wait_s * 1000)
+    context.store.batches.release(batch, agenda=keys.AGENDA_POLL, next_ms=next_ms)

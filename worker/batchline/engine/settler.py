@@ -1,0 +1,183 @@
+"""Settle an ended batch: every result to its request's callback queue, then what has no answer goes again or fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+import structlog
+
+from batchline import custom_ids
+from batchline.custom_ids import CustomId
+from batchline.engine import answers, transitions
+from batchline.engine.context import Context, Target
+from batchline.engine.entries import Envelope, Failure, read_envelope
+from batchline.engine.leases import LeaseKeeper
+from batchline.errors import Retryable
+from batchline.providers.protocol import Progress, Provider, Result
+from batchline.store.records import Batch, Owed
+from batchline.store.settling import Answer, Retry
+
+log = structlog.get_logger("batchline.settler")
+
+CHUNK_RESULTS = 500
+CHUNK_BYTES = 1_000_000
+SWEEPS = 3
+UNANSWERED = {"expired": "expired", "cancelled": "cancelled"}
+"""Why a row without any result has none, by the batch's outcome; else it is ``missing``."""
+
+
+class Pass(msgspec.Struct, kw_only=True):
+    """What one complete pass over a batch's results has seen; the cost is of all rows, settled by it or not."""
+
+    rows: int = 0
+    unknown: int = 0
+    paid_nano: int = 0
+
+
+def settle(context: Context, where: Target, batch: Batch, provider: Provider, progress: Progress) -> None:
+    """Read all results of an ended batch, settle them, and close the batch.
+
+    Can be repeated from the start at any time: what was settled before is skipped. Raises Retryable when the results
+    cannot be read to their end, LeaseLost, StoreError.
+    """
+    seen = Pass()
+    with LeaseKeeper(context.store, batch, lease_s=context.settings.lease_seconds) as keeper:
+        for chunk in chunks(provider.results(progress)):
+            keeper.check()
+            _settle_chunk(context, where, batch, chunk, seen)
+        _refuse_foreign(batch, seen)
+        for _ in range(SWEEPS):
+            for page in context.store.settling.carried(batch):
+                keeper.check()
+                _give_up_or_retry(context, where, batch, page)
+            settled_nano = _paid_by(context, batch)
+            if transitions.settled(context, where, batch, waste_nano=max(0, seen.paid_nano - settled_nano)):
+                return
+    raise Retryable(
+        f"batch {batch.id} still carries requests after {SWEEPS} sweeps; it will be settled again",
+        account=batch.account,
+        call="settle",
+    )
+
+
+def chunks(results: Iterable[Result]) -> Iterator[list[Result]]:
+    """Group results so that one script call takes at most 500 of them, or about 1 MB."""
+    chunk: list[Result] = []
+    size = 0
+    for result in results:
+        chunk.append(result)
+        size += result.size
+        if len(chunk) >= CHUNK_RESULTS or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _settle_chunk(context: Context, where: Target, batch: Batch, chunk: list[Result], seen: Pass) -> None:
+    ours = [(custom_id, result) for result in chunk if (custom_id := _ours(where, result))]
+    seen.rows += len(chunk)
+    seen.unknown += len(chunk) - len(ours)
+    owed = context.store.settling.owed(where.lane.name, [custom_id.entry_id for custom_id, _ in ours])
+    settling = _Chunk(context, where, batch)
+    for (custom_id, result), entry in zip(ours, owed, strict=True):
+        seen.paid_nano += settling.take(custom_id, result, entry)
+    settling.settle()
+
+
+def _ours(where: Target, result: Result) -> CustomId | None:
+    custom_id = custom_ids.parse(result.custom_id)
+    if custom_id is None or custom_id.lane_hash != custom_ids.lane_hash(where.lane.name):
+        return None
+    return custom_id
+
+
+class _Chunk:
+    """Sorts the results of one chunk into answers and retries, and sends both to the store."""
+
+    def __init__(self, context: Context, where: Target, batch: Batch) -> None:
+        self._context = context
+        self._where = where
+        self._batch = batch
+        self._now_ms = context.clock()
+        self._retry = context.settings.retry_for(where.lane.name)
+        self._answers: list[Answer] = []
+        self._retries: list[Retry] = []
+
+    def take(self, custom_id: CustomId, result: Result, owed: Owed | None) -> int:
+        """Sort one result; returns what its row cost in nano-dollars, whoever settles it."""
+        if owed is None:
+            return self._cost(result)
+        envelope = read_envelope(owed, self._where.lane)
+        if not custom_ids.matches(custom_id, self._where.lane.name, envelope.request_id):
+            log.error("result.mismatch", batch=self._batch.id, entry=owed.entry)
+            return self._cost(result)
+        if result.kind == "succeeded":
+            answer = answers.succeeded(self._where, self._batch, envelope, result, now_ms=self._now_ms)
+            self._answers.append(answer)
+            return answer.cost.paid_nano if answer.cost else 0
+        if custom_id.nonce == self._batch.nonce:
+            self._unanswered(envelope, result)
+        return 0
+
+    def _cost(self, result: Result) -> int:
+        cost = answers.cost_of(self._where, self._batch, result) if result.kind == "succeeded" else None
+        return cost.paid_nano if cost else 0
+
+    def _unanswered(self, envelope: Envelope, result: Result) -> None:
+        if result.kind == "rejected":
+            self._answers.append(
+                answers.rejected(envelope, self._batch, code=result.code, message=result.message, now_ms=self._now_ms)
+            )
+            return
+        code = result.kind if result.kind in {"expired", "cancelled"} else "provider_error"
+        message = result.message or f"the provider ended this request as {result.kind}"
+        self.no_answer(envelope, code=code, message=f"{result.code}: {message}" if result.code else message)
+
+    def no_answer(self, envelope: Envelope, *, code: str, message: str) -> None:
+        """Send a request without an answer again, or give it up: cancelled, or out of attempts."""
+        failure = Failure(code=code, message=message, batch=self._batch.id, at=self._now_ms)
+        if envelope.cancelled:
+            self._answers.append(answers.cancelled(envelope, self._batch, now_ms=self._now_ms, sent=True))
+        elif envelope.history.used + 1 >= self._retry.max_attempts:
+            self._answers.append(answers.given_up(envelope, self._batch, failure, now_ms=self._now_ms))
+        else:
+            self._retries.append(answers.retry(self._context, self._retry, envelope, failure, now_ms=self._now_ms))
+
+    def settle(self) -> None:
+        """Send what was sorted to the store."""
+        settling = self._context.store.settling
+        lane = self._where.lane
+        codes = settling.settle(lane, self._answers, batch=self._batch, route="batch", now_ms=self._now_ms)
+        for answer, code in zip(self._answers, codes, strict=True):
+            if code > 1:
+                log.error("callback.wrong_type", batch=self._batch.id, entry=answer.entry, queue=answer.queue.key)
+        settling.retry(lane, self._retries, batch=self._batch)
+
+
+def _give_up_or_retry(context: Context, where: Target, batch: Batch, page: list[Owed]) -> None:
+    code = UNANSWERED.get(batch.outcome, "missing")
+    chunk = _Chunk(context, where, batch)
+    for owed in page:
+        chunk.no_answer(
+            read_envelope(owed, where.lane), code=code, message=f"the batch ended as {batch.outcome} without a result"
+        )
+    chunk.settle()
+
+
+def _refuse_foreign(batch: Batch, seen: Pass) -> None:
+    """A batch whose results are all of somebody else was adopted wrongly: nothing of ours may be given up for it."""
+    if seen.unknown:
+        log.error("result.unknown", batch=batch.id, provider_batch=batch.provider_id, rows=seen.unknown)
+    if seen.rows and seen.unknown == seen.rows:
+        raise Retryable(
+            f"provider batch {batch.provider_id} has no row of batch {batch.id}; it is held for a person to decide",
+            account=batch.account,
+            call="results",
+        )
+
+
+def _paid_by(context: Context, batch: Batch) -> int:
+    record = context.store.batches.get(batch.id)
+    return record.paid_nano if record else 0

@@ -1,0 +1,190 @@
+"""From a cut batch to a submitted one: render, upload, intent, create. Whoever comes after a crash starts here too."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from typing import BinaryIO, assert_never
+
+import msgspec
+import structlog
+
+from batchline import custom_ids
+from batchline.engine import refusals, transitions
+from batchline.engine.context import Context, Target, target
+from batchline.engine.leases import LeaseKeeper
+from batchline.engine.reconciler import reconcile
+from batchline.engine.rendering import Rendered, Rendering
+from batchline.errors import Ambiguous, KeyRefused, LeaseLost, Permanent, ProviderError, Retryable
+from batchline.providers.protocol import Job, Provider
+from batchline.store import keys
+from batchline.store.records import Batch
+
+log = structlog.get_logger("batchline.submitter")
+
+RIDE_AHEAD_S = 60.0
+"""Retries due within this time ride along, rather than making a batch of their own soon after."""
+CREATES_FULL_S = 30.0
+"""How long to wait when an account has used up its creates of this hour."""
+
+
+def submit(context: Context, batch_id: str) -> None:
+    """Bring a batch one step on towards the provider, if nobody else is at it."""
+    batch = context.store.batches.claim(batch_id, holder=context.holder(), now_ms=context.clock())
+    if not isinstance(batch, Batch):
+        log.debug("batch.not_claimed", batch=batch_id, reason=batch)
+        return
+    where = target(context.settings, batch.lane)
+    match batch.state:
+        case "cut":
+            _submit_cut(context, where, batch)
+        case "submitting":
+            transitions.ambiguous(context, batch, reason="a worker stopped while it was creating the batch")
+        case "reconciling":
+            reconcile(context, where, batch)
+        case "submitted" | "ended" | "settled":
+            log.debug("batch.submitted_already", batch=batch.id)
+        case never:
+            assert_never(never)
+
+
+def _submit_cut(context: Context, where: Target, batch: Batch) -> None:
+    """Render the batch, upload it, put the intent on record and create it."""
+    _let_ride(context, where, batch)
+    nonce = custom_ids.new_nonce(context.dice)
+    provider = context.provider(where.lane.account) if where.account else None
+    spool = context.settings.spool_dir
+    with (
+        LeaseKeeper(context.store, batch, lease_s=context.settings.lease_seconds) as keeper,
+        tempfile.TemporaryFile(dir=spool) as rows,
+    ):
+        rendered = Rendering(context, where, batch, provider=provider, nonce=nonce, rows=rows).run(keeper)
+        if rendered.overflow:
+            _split(context, batch, rendered)
+        if rendered.rows == 0 or provider is None:
+            transitions.settled(context, where, batch, waste_nano=0)
+            return
+        _send(context, where, batch, provider, rows, keeper, nonce=nonce, rendered=rendered)
+
+
+def _let_ride(context: Context, where: Target, batch: Batch) -> None:
+    if where.facts is None:
+        return
+    limit = min(context.settings.flush_for(batch.lane).max_requests, where.facts.limits.max_requests)
+    horizon_ms = context.clock() + int(RIDE_AHEAD_S * 1000)
+    context.store.batches.ride(batch, horizon_ms=horizon_ms, max_requests=limit)
+
+
+def _split(context: Context, batch: Batch, rendered: Rendered) -> None:
+    overflow = rendered.overflow
+    if overflow is None:
+        return
+    context.store.batches.split(
+        batch,
+        new_id=context.batch_id(),
+        at=overflow.at,
+        requests=overflow.requests,
+        tokens=batch.tokens * overflow.requests // max(batch.requests, 1),
+        total_bytes=rendered.bytes,
+        keep_riders=overflow.riders,
+        not_before_ms=context.clock(),
+    )
+    log.info("batch.split", batch=batch.id, lane=batch.lane, rows=rendered.rows, reason="provider limit")
+
+
+def _send(
+    context: Context,
+    where: Target,
+    batch: Batch,
+    provider: Provider,
+    rows: BinaryIO,
+    keeper: LeaseKeeper,
+    *,
+    nonce: str,
+    rendered: Rendered,
+) -> None:
+    job = _job(where, batch, nonce, rendered, now_ms=context.clock())
+    try:
+        job = _uploaded(provider, rows, job)
+    except ProviderError as error:
+        _put_off(context, batch, error)
+        return
+    keeper.check()
+    keeper.stop()
+    asked = time.monotonic()
+    if not _intend(context, where, batch, job, rendered):
+        context.store.batches.release(
+            batch, agenda=keys.AGENDA_ACCUMULATE, next_ms=context.clock() + int(CREATES_FULL_S * 1000)
+        )
+        return
+    if time.monotonic() - asked > context.settings.lease_seconds:
+        # A worker that was frozen right here must not create late: its lease no longer covers the call.
+        raise LeaseLost(f"batch {batch.id}: too late to create after the intent; it will be reconciled")
+    _create(context, where, batch, provider, rows, job)
+
+
+def _job(where: Target, batch: Batch, nonce: str, rendered: Rendered, *, now_ms: int) -> Job:
+    lane = where.lane
+    return Job(
+        batch_id=batch.id,
+        nonce=nonce,
+        endpoint=lane.endpoint,
+        model=lane.model,
+        rows=rendered.rows,
+        intent_ms=now_ms,
+        beta=lane.beta,
+    )
+
+
+def _uploaded(provider: Provider, rows: BinaryIO, job: Job) -> Job:
+    rows.seek(0)
+    if not provider.has_files:
+        return job
+    return msgspec.structs.replace(job, input_ref=provider.upload(rows, job))
+
+
+def _intend(context: Context, where: Target, batch: Batch, job: Job, rendered: Rendered) -> bool:
+    account, _, _ = where.ready
+    return context.store.batches.intent(
+        batch,
+        nonce=job.nonce,
+        rows=rendered.rows,
+        row_bytes=rendered.bytes,
+        input_ref=job.input_ref or "",
+        now_ms=job.intent_ms,
+        call_s=context.settings.create_timeout,
+        max_creates=account.creates_per_hour or 10**9,
+    )
+
+
+def _create(context: Context, where: Target, batch: Batch, provider: Provider, rows: BinaryIO, job: Job) -> None:
+    rows.seek(0)
+    try:
+        created = provider.create(rows, job, timeout_s=context.settings.create_timeout)
+    except Ambiguous as error:
+        transitions.ambiguous(context, batch, reason=str(error))
+    except (Retryable, KeyRefused) as error:
+        until = transitions.trouble(context, batch, error)
+        context.store.batches.again(batch, not_before_ms=until, reason=error.code or "retryable")
+        _forget_upload(provider, job)
+    except Permanent as error:
+        refusals.refused_at_create(context, where, batch, error)
+        _forget_upload(provider, job)
+    else:
+        transitions.submitted(context, batch, created, rows=job.rows, how="created")
+
+
+def _put_off(context: Context, batch: Batch, error: ProviderError) -> None:
+    """Nothing was created: the batch waits in cut until the provider answers again."""
+    until = transitions.trouble(context, batch, error)
+    context.store.batches.release(batch, agenda=keys.AGENDA_ACCUMULATE, next_ms=until)
+
+
+def _forget_upload(provider: Provider, job: Job) -> None:
+    """Delete an input file that no batch will use; one that stays costs nothing and expires by itself."""
+    if job.input_ref is None:
+        return
+    try:
+        provider.delete_input(job.input_ref)
+    except ProviderError as error:
+        log.warning("file.not_deleted", file=job.input_ref, reason=str(error))

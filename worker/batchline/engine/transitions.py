@@ -1,0 +1,124 @@
+"""Transitions of a batch that more than one step makes, each with its log event."""
+
+from __future__ import annotations
+
+import structlog
+
+from batchline.engine.context import Context, Target
+from batchline.errors import ProviderError
+from batchline.lanes import next_poll_s
+from batchline.providers.protocol import Created
+from batchline.requests import usd
+from batchline.store.ledger import size_bucket, time_bucket
+from batchline.store.records import Batch
+
+log = structlog.get_logger("batchline.batches")
+
+OUTAGE_MIN_S = 5.0
+OUTAGE_MAX_S = 300.0
+FIRST_LOOK_S = 5.0
+"""How soon after an ambiguous create the provider is asked for the first time."""
+
+
+def ambiguous(context: Context, batch: Batch, *, reason: str) -> None:
+    """Note that a create may have happened; the reconciler looks soon."""
+    context.store.batches.ambiguous(batch, look_ms=context.clock() + int(FIRST_LOOK_S * 1000))
+    log.warning("batch.ambiguous", batch=batch.id, lane=batch.lane, reason=reason)
+
+
+def submitted(context: Context, batch: Batch, created: Created, *, rows: int, how: str) -> None:
+    """Put on record which provider batch is ours; ``how`` is ``created`` or ``adopted``."""
+    now_ms = context.clock()
+    poll = context.settings.poll
+    first_poll_s = next_poll_s(0, min_interval_s=poll.min_interval, max_interval_s=poll.max_interval)
+    ours = context.store.batches.submitted(
+        batch,
+        provider_id=created.provider_id,
+        submitted_ms=created.created_ms if how == "adopted" and created.created_ms else now_ms,
+        expires_ms=created.expires_ms,
+        first_poll_ms=now_ms + int(first_poll_s * 1000),
+    )
+    if not ours:
+        ambiguous(context, batch, reason=f"provider batch {created.provider_id} belongs to another batch of ours")
+        return
+    context.store.batches.clear_outage(batch.account)
+    log.info(
+        "batch.submitted",
+        batch=batch.id,
+        lane=batch.lane,
+        provider_batch=created.provider_id,
+        rows=rows,
+        trigger=batch.trigger,
+        how=how,
+    )
+
+
+def trouble(context: Context, batch: Batch, error: ProviderError) -> int:
+    """Note that the account's provider fails; returns when (unix ms) to try again."""
+    until = context.store.batches.note_outage(
+        batch.account,
+        now_ms=context.clock(),
+        min_s=OUTAGE_MIN_S,
+        max_s=OUTAGE_MAX_S,
+        asked_s=error.retry_after_s,
+        call=error.call,
+        code=error.code,
+        message=str(error),
+    )
+    log.error(
+        "account.trouble",
+        account=batch.account,
+        batch=batch.id,
+        call=error.call,
+        code=error.code,
+        again_in_s=round((until - context.clock()) / 1000, 1),
+        reason=str(error),
+    )
+    return until
+
+
+def settled(context: Context, where: Target, batch: Batch, *, waste_nano: int) -> bool:
+    """Close a batch that carries nothing any more; False when it still does: settle or retry that first."""
+    done = context.store.batches.settled(
+        batch,
+        where.lane.base,
+        now_ms=context.clock(),
+        waste_nano=waste_nano,
+        kept_s=int(context.settings.batch_record_ttl),
+        turnaround_bucket=time_bucket((batch.ended_ms - batch.submitted_ms) / 1000),
+        size_bucket=size_bucket(batch.rows),
+    )
+    if done is None:
+        return False
+    log.info("batch.settled", **figures(done))
+    return True
+
+
+def figures(batch: Batch) -> dict[str, object]:
+    """Return the figures of a settled batch's one log event; money in USD, times unix ms."""
+    answered, failed = batch.succeeded, batch.failed
+    requests = answered + failed + batch.cancelled
+    return {
+        "batch": batch.id,
+        "lane": batch.lane,
+        "provider_batch": batch.provider_id,
+        "trigger": batch.trigger,
+        "outcome": batch.outcome or "nothing to send",
+        "rows": batch.rows,
+        "submitted_ms": batch.submitted_ms,
+        "expected_end_ms": batch.expires_ms,
+        "ended_ms": batch.ended_ms,
+        "settled_ms": batch.settled_ms,
+        "answered": answered,
+        "failed": failed,
+        "cancelled": batch.cancelled,
+        "retried": batch.retried,
+        "error_ratio": round((failed + batch.retried) / max(1, requests + batch.retried), 6),
+        "input_tokens": batch.input_tokens,
+        "output_tokens": batch.output_tokens,
+        "list_usd": usd(batch.list_nano),
+        "paid_usd": usd(batch.paid_nano),
+        "saved_usd": usd(batch.saved_nano),
+        "wasted_usd": usd(batch.waste_nano),
+        "paid_usd_per_request": usd(batch.paid_nano // max(1, answered)),
+    }

@@ -1,0 +1,78 @@
+"""The numbers that rule flushing, retrying and polling; an account or a lane pattern may change some of them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from batchline.settings.units import Bytes, Seconds
+
+FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+Count = Annotated[int, Field(ge=1)]
+Wait = Annotated[Seconds, Field(ge=0)]
+Span = Annotated[Seconds, Field(gt=0)]
+Size = Annotated[Bytes, Field(ge=1)]
+
+
+class Flush(BaseModel):
+    """When a range is due: by its requests, bytes, tokens (None: no matter how many) or the age of its first entry."""
+
+    model_config = FROZEN
+    max_requests: Count = 50_000
+    max_bytes: Size = 180 * 2**20
+    """Bytes of rendered rows: 188,743,680, so that a file stays under OpenAI's 200,000,000."""
+    max_tokens: Count | None = None
+    max_age: Wait = 60.0
+
+
+class FlushChange(Flush):
+    """Flush settings of an account or a lane pattern. Only fields that were set count; the others stay as elsewhere."""
+
+
+class Retry(BaseModel):
+    """How often a request is sent, and the time before it goes again: doubled with each attempt between the two bounds."""
+
+    model_config = FROZEN
+    max_attempts: Count = 3
+    backoff_min: Wait = 30.0
+    backoff_max: Wait = 3600.0
+
+
+class RetryChange(Retry):
+    """Retry settings of an account or a lane pattern. Only fields that were set count; the others stay as elsewhere."""
+
+
+class Poll(BaseModel):
+    """How often a batch is asked after.
+
+    The longest interval is 15 minutes and not 5: a batch of 6 hours may cost at most 120 polls, and its end is to
+    be seen within 5 % of its age, which is 18 minutes then.
+    """
+
+    model_config = FROZEN
+    min_interval: Span = 10.0
+    max_interval: Span = 900.0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Poll:
+        if self.min_interval > self.max_interval:
+            raise ValueError("min_interval is longer than max_interval")
+        return self
+
+
+class IdWindow(BaseModel):
+    """How long after its settling a request's id is still refused as a repeat: chosen by the caller, or made up by the client."""
+
+    model_config = FROZEN
+    chosen: Wait = 86_400.0
+    generated: Wait = 600.0
+
+
+class Limits(BaseModel):
+    """What is accepted: the largest body, and how many lanes."""
+
+    model_config = FROZEN
+    max_body_bytes: Size = 8 * 2**20
+    max_lanes: Count = 10_000
