@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import struct
@@ -90,6 +91,23 @@ class Stage:
 
 def _dashed(headers: dict[str, str]) -> dict[str, str]:
     return {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+class Pieces(io.BytesIO):
+    """A file that remembers the largest piece that was asked of it."""
+
+    largest = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        piece = super().read(size)
+        self.largest = max(self.largest, len(piece))
+        return piece
+
+
+@pytest.fixture
+def big_rows() -> Pieces:
+    """Return 4 MB of rows in a file that remembers how it was read."""
+    return Pieces((b'{"custom_id":"a","params":{"t":"' + b"x" * 4000 + b'"}}\n') * 1000)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -15,7 +15,7 @@ from batchline.providers.protocol import AccountAccess, Job, Progress
 from batchline.requests import Usage
 
 if TYPE_CHECKING:
-    from tests.providers.conftest import Stage
+    from tests.providers.conftest import Pieces, Stage
 
 JOB = Job(batch_id="b1", nonce="n1", endpoint="messages", model="m", rows=2, intent_ms=1_790_000_000_000)
 ROWS = b'{"custom_id":"a","params":{}}\n{"custom_id":"b","params":{}}\n'
@@ -58,6 +58,13 @@ def test_a_create_is_one_post_of_all_rows(stage: Stage, provider: AnthropicProvi
     assert asked.headers["content-type"] == "application/json"
     assert asked.headers["content-length"] == str(len(asked.body))
     assert "transfer-encoding" not in asked.headers
+
+
+def test_a_create_never_holds_the_whole_body(stage: Stage, provider: AnthropicProvider, big_rows: Pieces) -> None:
+    stage.says(batch())
+    provider.create(big_rows, JOB, timeout_s=60)
+    assert len(stage.asked[0].json["requests"]) == 1000
+    assert 0 < big_rows.largest <= 1_000_000
 
 
 def test_every_call_says_the_version_that_takes_all_bodies(stage: Stage, provider: AnthropicProvider) -> None:

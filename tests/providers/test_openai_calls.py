@@ -16,7 +16,7 @@ from batchline.providers.protocol import AccountAccess, Job, Progress
 from batchline.requests import Usage
 
 if TYPE_CHECKING:
-    from tests.providers.conftest import Stage
+    from tests.providers.conftest import Pieces, Stage
 
     from batchline.providers.protocol import Result
 
@@ -54,6 +54,13 @@ def test_an_upload_is_a_batch_file_named_after_the_attempt(stage: Stage, provide
     assert b'name="purpose"\r\n\r\nbatch' in asked.body
     assert b'filename="batchline-b1-n1.jsonl"' in asked.body
     assert rows.getvalue() in asked.body
+
+
+def test_an_upload_never_holds_the_whole_file(stage: Stage, provider: OpenAIProvider, big_rows: Pieces) -> None:
+    stage.says({"id": "file-9"})
+    provider.upload(big_rows, JOB)
+    assert big_rows.getvalue() in stage.asked[0].body
+    assert 0 < big_rows.largest <= 1_000_000
 
 
 def test_a_create_is_one_post_with_our_mark_on_it(stage: Stage, provider: OpenAIProvider) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
-
-import msgspec
 
 from batchline import requests
 from batchline.errors import BatchlineError
@@ -80,15 +77,15 @@ class Reply:
         """Return when the request was enqueued, submitted, ended and settled, unix ms."""
         return self.wire.timing
 
-    @cached_property
+    @property
     def metadata(self) -> Any:
-        """The metadata that was enqueued with the request, None without any."""
-        return _decoded(self.wire.metadata)
+        """Return the metadata that was enqueued with the request, None without any."""
+        return self.wire.metadata
 
-    @cached_property
+    @property
     def response(self) -> Any:
-        """The provider's own response body, decoded; None unless the request succeeded."""
-        return _decoded(self.wire.response)
+        """Return the provider's own response body, decoded; None unless the request succeeded."""
+        return self.wire.response
 
     @property
     def text(self) -> str | None:
@@ -101,10 +98,6 @@ class Reply:
             return self
         why = f": {self.error.code}: {self.error.message}" if self.error else ""
         raise RequestFailed(f"request {self.id!r} {self.status}{why}", self)
-
-
-def _decoded(raw: msgspec.Raw | None) -> Any:
-    return None if raw is None else requests.decode_json(raw)
 
 
 def answer_text(response: Any) -> str | None:

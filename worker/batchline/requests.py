@@ -31,13 +31,15 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     def fields(self) -> dict[str, str | bytes | int]:
         """Return the entry's fields as the raw protocol names them; fields without a value are left out."""
-        optional: dict[str, str | bytes | int | None] = {
+        fields: dict[str, str | bytes | int] = {"id": self.id, "body": self.body}
+        optional = {
             "reply_to": self.reply_to,
             "deadline": self.deadline_ms,
             "metadata": self.metadata,
             "traceparent": self.traceparent,
         }
-        return {"id": self.id, "body": self.body} | {k: v for k, v in optional.items() if v is not None}
+        fields.update({name: value for name, value in optional.items() if value is not None})
+        return fields
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,13 +97,16 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer message, pushed as JSON to the request's callback queue."""
+    """The answer message, pushed as JSON to the request's callback queue.
+
+    ``metadata`` and ``response`` are raw JSON when a reply is built (so that they go out unchanged) and decoded when it is read.
+    """
 
     v: int = 1
     id: str
-    metadata: msgspec.Raw | None = None
+    metadata: Any = None
     status: Status
-    response: msgspec.Raw | None = None
+    response: Any = None
     error: ReplyError | None = None
     usage: Usage | None = None
     cost: CostUsd | None = None
@@ -124,8 +129,3 @@ def encode_reply(reply: Reply) -> bytes:
 def decode_reply(raw: bytes) -> Reply:
     """Decode a reply; raises ``msgspec.DecodeError`` on what is not one."""
     return msgspec.json.decode(raw, type=Reply)
-
-
-def decode_json(raw: bytes | msgspec.Raw) -> Any:
-    """Decode any JSON, e.g. a reply's ``response``."""
-    return msgspec.json.decode(raw)

@@ -114,7 +114,7 @@ class Work(Protocol):
 
 
 class Jobs:
-    """All batches of one emulator, of both providers."""
+    """All batches of one emulator, of both providers. Every method may be called from any thread."""
 
     def __init__(self, options: Options, clock: Callable[[], float]) -> None:
         self._options = options
@@ -149,24 +149,27 @@ class Jobs:
 
     def newest_first(self, provider: Provider) -> list[Job]:
         """Return the jobs of a provider as its list call orders them."""
-        return [job for job in reversed(self._jobs.values()) if job.provider == provider]
+        with self._lock:
+            return [job for job in reversed(self._jobs.values()) if job.provider == provider]
 
     def unfinished(self, provider: Provider) -> list[Job]:
         """Return the jobs of a provider that have not ended."""
-        return [job for job in self._active.values() if job.provider == provider]
+        with self._lock:
+            return [job for job in self._active.values() if job.provider == provider]
 
     def created_since(self, provider: Provider, since: float) -> int:
         """Return how many jobs of a provider were created after `since`."""
         count = 0
-        for job in reversed(self._jobs.values()):
+        for job in self.newest_first(provider):
             if job.created_at <= since:
                 break
-            count += job.provider == provider
+            count += 1
         return count
 
     def forget(self, job: Job) -> None:
         """Drop a finished job."""
-        self._jobs.pop(job.id, None)
+        with self._lock:
+            self._jobs.pop(job.id, None)
 
     def cancel(self, job: Job) -> None:
         """Ask for an end: what is not done by the clock now will not be run. No effect on a job that is ending."""

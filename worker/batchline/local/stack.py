@@ -24,11 +24,13 @@ from batchline.local.signals import exit_on_signals, undisturbed
 from batchline.local.store_process import StoreProcess, free_port
 
 BATCHLINE = (sys.executable, "-m", "batchline.cli")
-CELERY = (sys.executable, "-m", "celery", "-A", "batchline.app", "worker")
+WORKER = (*BATCHLINE, "worker")
+QUEUES = "batchline.accumulate,batchline.poll"
+PLAIN_CELERY = (sys.executable, "-m", "celery", "-A", "batchline.app", "worker", "-Q", QUEUES)
 READY_S = 60.0
 
 _EMULATOR_READY = r"emulator listening on (http://\S+)"
-_WORKER_READY = r"worker\.ready|celery@\S+ ready"
+_WORKER_READY = r"worker\.ready"
 _EXPORTER_READY = r"exporter\.listening|exporter listening"
 
 
@@ -69,16 +71,17 @@ class Stack:
         emulation: Emulation | None = Emulation(),
         settings: Mapping[str, str] | None = None,
         workers: int = 1,
-        worker_command: Sequence[str] = (*BATCHLINE, "worker"),
+        worker_command: Sequence[str] = WORKER,
         exporter_port: int | None = None,
         base: Mapping[str, str] | None = None,
         keep_settings: bool = False,
         worker_folder: Path | None = None,
+        store_port: int | None = None,
         fsync: str = "everysec",
         listener: Listener | None = None,
     ) -> None:
         self.folder = folder
-        self.store = StoreProcess(folder / "store", fsync=fsync)
+        self.store = StoreProcess(folder / "store", fsync=fsync, port=store_port)
         self.emulator: Child | None = None
         self.emulator_url: str | None = None
         self.exporter: Child | None = None
@@ -108,9 +111,14 @@ class Stack:
         kept = self._base if self._keep_settings else without_settings(self._base)
         if self._emulation is not None:
             kept = without_providers(kept)
-        # A broker of the user's own would see this stack's doorbells, and this stack would see theirs.
-        kept = {name: value for name, value in kept.items() if name != "BATCHLINE_BROKER_URL"}
-        ours = {"BATCHLINE_REDIS_URL": self.redis_url, "PYTHONUNBUFFERED": "1"}
+        # The broker too: one of the user's own would hear this stack's doorbells, and this stack theirs.
+        ours = {
+            "BATCHLINE_REDIS_URL": self.redis_url,
+            "BATCHLINE_BROKER_URL": self.redis_url,
+            "PYTHONUNBUFFERED": "1",
+        }
+        if not self._keep_settings:
+            ours["BATCHLINE_CONFIG"] = str(self.folder / "batchline.yaml")
         emulator = at_emulator(self.emulator_url) if self.emulator_url else {}
         return kept | ours | emulator | self._settings
 
@@ -120,6 +128,8 @@ class Stack:
         Raises ChildDied or StoreError; what was started until then is stopped.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        # An empty file of our own: a config/batchline.yaml under the working directory must not count.
+        (self.folder / "batchline.yaml").write_text("# all settings come from the environment\n", encoding="utf-8")
         self._signals.enter_context(exit_on_signals())
         try:
             self._start()
@@ -228,4 +238,4 @@ def _stop_all(children: Sequence[Child], timeout_s: float = 10.0) -> None:
         child.stop(max(0.1, deadline - time.monotonic()))
 
 
-__all__ = ["Child", "ChildDied", "Emulation", "Stack", "free_port"]
+__all__ = ["BATCHLINE", "PLAIN_CELERY", "WORKER", "Child", "ChildDied", "Emulation", "Stack", "free_port"]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from batchline.store import keys
 from batchline.store.connection import Connection
-from batchline.store.records import pairs, text
+from batchline.store.records import text
 from batchline.store.settling import BUCKETS_S
 
+PAGE = 500
 SIZE_BUCKETS = (1, 10, 100, 1_000, 5_000, 10_000, 25_000, 50_000, 100_000)
 """Upper bounds of the histogram of requests per batch."""
 
@@ -32,12 +33,12 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LaneDepth(msgspec.Struct, frozen=True, kw_only=True):
-    """How many entries of a lane are owed a reply, how many were ever added, and the oldest one's entry id, or ''."""
+    """How many entries of a lane are owed a reply, how many were ever added, and since when (unix ms, 0: not) its range is open."""
 
     lane: str
     owed: int
     added: int
-    oldest: str
+    since_ms: int
 
 
 class Ledger:
@@ -55,11 +56,15 @@ class Ledger:
             for base, fields in zip(bases, found, strict=True)
         ]
 
-    def depths(self, lanes: Iterable[str]) -> list[LaneDepth]:
-        """Read how much is owed in these lanes, one round trip."""
-        names = list(lanes)
-        found = self._connection.run_many([("XINFO STREAM", keys.requests(lane)) for lane in names], errors=True)
-        return [_depth(lane, info) for lane, info in zip(names, found, strict=True) if isinstance(info, (dict, list))]
+    def depths(self) -> list[LaneDepth]:
+        """Read how deep all lanes are, in pages."""
+        cursor, found = 0, []
+        while True:
+            page = self._connection.call("depths", [keys.LANES], [cursor, PAGE])
+            found += [_depth(row) for row in page[1]]
+            cursor = int(page[0])
+            if cursor == 0:
+                return found
 
     def memory(self) -> tuple[int, int]:
         """Return the store's used memory and its limit in bytes (limit 0: none)."""
@@ -67,17 +72,9 @@ class Ledger:
         return int(info["used_memory"]), int(info.get("maxmemory", 0))
 
 
-def _depth(lane: str, info: object) -> LaneDepth:
-    fields: dict[str, Any] = {text(k) if isinstance(k, bytes) else str(k): v for k, v in _items(info)}
-    first = fields.get("first-entry")
-    oldest = text(first[0]) if isinstance(first, (list, tuple)) else ""
-    return LaneDepth(lane=lane, owed=int(fields["length"]), added=int(fields["entries-added"]), oldest=oldest)
-
-
-def _items(info: object) -> Iterable[tuple[object, object]]:
-    if isinstance(info, dict):
-        return info.items()
-    return pairs(info).items()  # type: ignore[arg-type]  # a flat reply of fields and values
+def _depth(row: list[Any]) -> LaneDepth:
+    lane, owed, added, since = row
+    return LaneDepth(lane=text(lane), owed=int(owed), added=int(added), since_ms=int(since or 0))
 
 
 def time_bucket(seconds: float) -> int:

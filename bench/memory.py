@@ -1,0 +1,133 @@
+"""Peak memory of the worker's process tree while a large batch goes through, above its idle level.
+
+    python bench/memory.py                        # 50,000 requests of about 3.7 kB, OpenAI and then Anthropic
+    python bench/memory.py --requests 5000        # a tenth, as CI does
+
+Exits 1 when the peak is more than --limit-mb (default 150) above idle. Idle is measured after a warm-up of a few requests,
+so that the SDK's own import (50 to 75 MB) does not count as the batch's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from batchline.local.stack import PLAIN_CELERY, Emulation, Stack
+from batchline.requests import Request
+from batchline.store import Store
+
+LANES = {"openai": "openai:chat:gpt-5-mini", "anthropic": "anthropic:messages:claude-haiku-4-5"}
+BODY_CHARS = 3550
+WARM_UP = 20
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--requests", type=int, default=50_000)
+    options.add_argument("--limit-mb", type=int, default=150)
+    options.add_argument("--provider", choices=[*LANES, "both"], default="both")
+    given = options.parse_args()
+    providers = list(LANES) if given.provider == "both" else [given.provider]
+    return max(measure(provider, given.requests, given.limit_mb) for provider in providers)
+
+
+def measure(provider: str, requests: int, limit_mb: int) -> int:
+    settings = {
+        "BATCHLINE_FLUSH__MAX_AGE": "20",
+        "BATCHLINE_FLUSH__MAX_REQUESTS": str(requests),
+        "BATCHLINE_FLUSH__MAX_BYTES": "199000000",
+        "BATCHLINE_POLL__MIN_INTERVAL": "1",
+        "BATCHLINE_LOG_FORMAT": "json",
+    }
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Stack(Path(folder), emulation=Emulation(latency_s=3), settings=settings, worker_command=PLAIN_CELERY) as stack,
+    ):
+        store = Store(stack.redis_url)
+        run(stack, store, provider, WARM_UP, queue="warm-up")
+        worker = stack.workers[0]
+        assert worker is not None
+        idle = tree_rss(worker.pid)
+        peak = Peak(worker.pid)
+        started = time.monotonic()
+        run(stack, store, provider, requests, queue="measured")
+        took = time.monotonic() - started
+        highest = peak.stop()
+        batches = [batch for batch in store.batches.records(store.batches.settled_ids(1000)) if batch.rows > WARM_UP]
+        largest = max(batch.row_bytes for batch in batches)
+        print(
+            f"{provider}: {requests} requests in {len(batches)} batches (largest {largest / 1e6:.1f} MB), {took:.1f} s;"
+            f" worker idle {idle / 1e6:.0f} MB, peak {highest / 1e6:.0f} MB, above idle {(highest - idle) / 1e6:.0f} MB"
+            f" (limit {limit_mb} MB)"
+        )
+        return int(highest - idle > limit_mb * 1_000_000)
+
+
+def run(stack: Stack, store: Store, provider: str, requests: int, *, queue: str) -> None:
+    """Enqueue, and wait until every reply is there; replies are dropped as they come."""
+    dice = random.Random(7)
+    # Made beforehand, so that all are enqueued well before the first is old enough to cut a batch.
+    made = [(request(provider, n, queue, dice), 1000) for n in range(requests)]
+    for start in range(0, requests, 500):
+        store.intake.enqueue(made[start : start + 500])
+    del made
+    seen = 0
+    while seen < requests:
+        stack.check()
+        taken = store.connection.run("LPOP", f"batchline:reply:{queue}", 1000) or []
+        assert all(json.loads(reply)["status"] == "succeeded" for reply in taken)
+        seen += len(taken)
+        time.sleep(0 if taken else 0.1)
+
+
+def request(provider: str, n: int, queue: str, dice: random.Random) -> Request:
+    lane = LANES[provider]
+    words = " ".join(f"{dice.getrandbits(40):010x}" for _ in range(BODY_CHARS // 11))
+    body = {"model": lane.split(":")[2], "max_tokens": 64, "messages": [{"role": "user", "content": f"{n} {words}"}]}
+    return Request(id=f"{queue}-{n}", lane=lane, body=json.dumps(body).encode(), reply_to=queue)
+
+
+class Peak:
+    """Samples a process tree's resident memory every 20 ms until stopped."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._over = threading.Event()
+        self._highest = 0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._over.wait(0.02):
+            self._highest = max(self._highest, tree_rss(self._pid))
+
+    def stop(self) -> int:
+        self._over.set()
+        self._thread.join()
+        return self._highest
+
+
+def tree_rss(pid: int) -> int:
+    """Return the resident memory of a process and its descendants in bytes (Linux)."""
+    total = 0
+    waiting = [pid]
+    while waiting:
+        one = waiting.pop()
+        try:
+            status = Path(f"/proc/{one}/status").read_text(encoding="ascii")
+            waiting += [int(n) for n in Path(f"/proc/{one}/task/{one}/children").read_text(encoding="ascii").split()]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        line = next((line for line in status.splitlines() if line.startswith("VmRSS:")), "VmRSS: 0 kB")
+        total += int(line.split()[1]) * 1024
+    return total
+
+
+if __name__ == "__main__":
+    sys.exit(main())
