@@ -39,7 +39,7 @@ def main() -> int:
 
 def measure(provider: str, requests: int, limit_mb: int) -> int:
     settings = {
-        "BATCHLINE_FLUSH__MAX_AGE": "20",
+        "BATCHLINE_FLUSH__MAX_AGE": str(max(10, requests // 1000)),
         "BATCHLINE_FLUSH__MAX_REQUESTS": str(requests),
         "BATCHLINE_FLUSH__MAX_BYTES": "199000000",
         "BATCHLINE_POLL__MIN_INTERVAL": "1",

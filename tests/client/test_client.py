@@ -16,7 +16,7 @@ from batchline.settings import load_settings
 from batchline.store import Store, keys
 
 LANE = "openai:chat:gpt-5-mini"
-HELLO = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "hello"}]}
+HELLO: dict[str, Any] = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "hello"}]}
 
 
 @pytest.fixture
@@ -56,13 +56,13 @@ def test_many_requests_get_their_tickets_in_order(client: Client, store: Store) 
     tickets = client.enqueue_many(({**HELLO, "id": f"r{n}"} for n in range(1_203)), reply_to="app")
     assert [ticket.id for ticket in tickets] == [f"r{n}" for n in range(1_203)]
     assert {ticket.reply_to for ticket in tickets} == {"app"}
-    assert store.ledger.depths([LANE])[0].owed == 1_203
+    assert store.ledger.depths()[0].owed == 1_203
 
 
 def test_an_endless_iterator_is_enqueued_as_far_as_tickets_are_asked_for(client: Client, store: Store) -> None:
     tickets = list(islice(client.enqueue_iter({**HELLO, "id": str(n)} for n in count()), 1_001))
     assert len(tickets) == 1_001
-    assert store.ledger.depths([LANE])[0].owed == 1_500
+    assert store.ledger.depths()[0].owed == 1_500
 
 
 def test_a_bad_request_among_many_is_named_by_its_index(client: Client) -> None:
@@ -115,7 +115,7 @@ def test_a_reader_that_comes_back_gets_what_it_had_not_acknowledged(client: Clie
     push(store, keys.reply_list("app"), "a", "b", "c")
     first = client.replies("app", timeout=0, reader="me")
     assert [next(first).id, next(first).id] == ["a", "b"]
-    first.close()
+    del first
     assert [reply.id for reply in client.replies("app", timeout=0, reader="me")] == ["b", "c"]
 
 

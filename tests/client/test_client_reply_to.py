@@ -20,12 +20,12 @@ def test_a_stream_is_named_with_its_prefix() -> None:
     "text",
     ["", "a:b", "stream:", "stream:a:b", "stream:stream:a", "a\n", "a b", "*", "ä", "x" * 129, "lanes{}", "redis://x"],
 )
-def test_what_is_no_queue_name_is_refused(text: Any) -> None:
+def test_what_is_no_queue_name_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest, match="no callback queue"):
         parse_reply_to(text)
 
 
 @pytest.mark.parametrize("text", ["celery:app/task@queue", "https://example.com/hook"])
-def test_callbacks_of_a_later_version_are_refused_by_kind(text: Any) -> None:
+def test_callbacks_of_a_later_version_are_refused_by_kind(text: str) -> None:
     with pytest.raises(InvalidRequest, match="this version cannot call"):
         parse_reply_to(text)

@@ -9,6 +9,8 @@ from typing import Any
 import anthropic
 import pytest
 
+from batchline.emulator import anthropic_params
+
 
 def post(sim: Any, body: Any) -> Any:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -120,6 +122,15 @@ def test_a_bad_envelope_is_refused_at_once(sim: Any, requests: Any, text: str) -
 def test_a_body_that_is_no_batch_is_refused_at_once(sim: Any, raw: bytes, text: str) -> None:
     answer = post(sim, raw)
     assert (answer.status_code, answer.json()["error"]["message"]) == (400, text)
+
+
+def test_a_batch_has_a_largest_number_of_requests(sim: Any, message: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert anthropic_params.MAX_REQUESTS == 100_000
+    monkeypatch.setattr(anthropic_params, "MAX_REQUESTS", 2)
+    requests = [message("a", str(n)) for n in range(3)]
+    assert post(sim, {"requests": requests[:2]}).status_code == 200
+    refused = post(sim, {"requests": requests})
+    assert refused.json()["error"]["message"] == "requests: List should have at most 2 items"
 
 
 def test_pretty_printed_requests_are_read(sim: Any, message: Any) -> None:

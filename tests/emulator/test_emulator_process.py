@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +19,10 @@ from batchline.emulator.__main__ import main
 LISTENING = "emulator listening on http://127.0.0.1:"
 
 
-def test_the_process_says_where_it_listens_and_stops_when_told(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "batchline.emulator", "--port", "0", "--state", str(tmp_path), "--latency", "1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+def test_the_process_says_where_it_listens_and_leaves_nothing_when_told_to_stop(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "batchline.emulator", "--port", "0", "--latency", "1"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
@@ -30,6 +33,7 @@ def test_the_process_says_where_it_listens_and_stops_when_told(tmp_path: Path) -
             process.send_signal(signal.SIGTERM)
         assert process.stdout.read() == ""
     assert process.returncode in (0, -signal.SIGTERM)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_batch_ends_by_itself_while_nobody_asks() -> None:
@@ -72,3 +76,16 @@ def test_a_bad_argument_is_refused(arguments: list[str], capsys: pytest.CaptureF
 def test_options_that_cannot_be_meant_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"rate|latency"):
         Options(**options)  # type: ignore[arg-type]  # numbers for number fields
+
+
+def test_a_client_that_goes_away_in_the_middle_of_an_upload_leaves_nothing(tmp_path: Path) -> None:
+    head = (
+        b"POST /v1/messages/batches HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer k\r\n"
+        b"anthropic-version: 2023-06-01\r\nContent-Length: 1000000\r\n\r\n"
+    )
+    with running(Options(state_dir=tmp_path)) as server, httpx2.Client(base_url=server.url) as client:
+        with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as connection:
+            connection.sendall(head + b'{"requests":[')
+        while not server.emulator.bill.calls or list(server.emulator.scratch.iterdir()):
+            client.get("/_emulator/health")
+        assert client.get("/_emulator/bill").json()["batches_created"] == {}

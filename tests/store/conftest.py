@@ -21,6 +21,12 @@ from batchline.store.settling import Answer, Queue, Retry
 LANE = "openai:chat:gpt-5-mini"
 NOW = 1_800_000_000_000
 VOLATILE = {b"lease_until", b"call_until"}
+XADD = """
+for i = 3, #ARGV, 2 do
+  redis.call('XADD', KEYS[1], ARGV[i], 'id', ARGV[i + 1], 'body', ARGV[2])
+end
+redis.call('SADD', KEYS[2], ARGV[1])
+"""
 LIMITS = {"max_requests": 1_000_000, "max_bytes": 10**12, "max_tokens": None, "row_bytes": 100, "bytes_per_token": 4.0}
 
 
@@ -40,12 +46,10 @@ class Scene:
 
     def add(self, *ids: str, body: bytes = b"{}", lane: str = LANE, ms: int = NOW - 10_000) -> list[str]:
         """Add requests as the raw protocol does, with entry ids of the millisecond ``ms``."""
-        entries, commands = [], []
-        for request_id in ids:
-            self._count += 1
-            entries.append(f"{ms}-{self._count}")
-            commands.append(("XADD", keys.requests(lane), entries[-1], "id", request_id, "body", body))
-        self.store.connection.run_many([*commands, ("SADD", keys.LANES, lane)])
+        entries = [f"{ms}-{self._count + i + 1}" for i in range(len(ids))]
+        self._count += len(ids)
+        rows = [part for row in zip(entries, ids, strict=True) for part in row]
+        self.run("EVAL", XADD, 2, keys.requests(lane), keys.LANES, lane, body, *rows)
         return entries
 
     def add_many(self, count: int, *, body: bytes = b"{}") -> list[str]:
@@ -73,7 +77,9 @@ class Scene:
         found = self.store.intake.look(0, max_lanes=max_lanes)
         return next((r for r in found.ranges if r.lane == LANE), None)
 
-    def cut(self, batch_id: str = "b1", *, seen: OpenRange | None = None, trigger: Trigger = "age", **changes: Any) -> CutAnswer:
+    def cut(
+        self, batch_id: str = "b1", *, seen: OpenRange | None = None, trigger: Trigger = "age", **changes: Any
+    ) -> CutAnswer:
         """Cut what is walked."""
         rules = {"now_ms": NOW, "max_open": 100, "max_creates": 100} | changes
         return self.store.batches.cut(self.lane, seen or self.walk(), trigger, batch_id=batch_id, **rules)
@@ -197,13 +203,27 @@ class Scene:
     def split(self, batch: Batch, *, at: str = "", keep_riders: int = 10**9, new_id: str = "b2") -> None:
         """Split a batch; the totals of the range that stays are 1 request of 102 bytes and 1 token."""
         self.store.batches.split(
-            batch, new_id=new_id, at=at, requests=1, total_bytes=102, tokens=1, keep_riders=keep_riders, not_before_ms=NOW
+            batch,
+            new_id=new_id,
+            at=at,
+            requests=1,
+            total_bytes=102,
+            tokens=1,
+            keep_riders=keep_riders,
+            not_before_ms=NOW,
         )
 
     def outage(self, *, now_ms: int = NOW, asked_s: float | None = None) -> int:
         """Note provider trouble with waits from 10 to 60 s."""
         return self.store.batches.note_outage(
-            "openai", now_ms=now_ms, min_s=10, max_s=60, asked_s=asked_s, call="create", code="503", message="overloaded"
+            "openai",
+            now_ms=now_ms,
+            min_s=10,
+            max_s=60,
+            asked_s=asked_s,
+            call="create",
+            code="503",
+            message="overloaded",
         )
 
     def reader(self, name: str = "me") -> Reader:
@@ -233,13 +253,13 @@ class Scene:
         """Return the ledger of the scene's lane."""
         return next((dict(a.fields) for a in self.store.ledger.accounts() if a.base == self.lane.base), {})
 
-    def keys(self) -> set[str]:
+    def key_names(self) -> set[str]:
         """Return the names of all keys."""
         return {key.decode() for key in self.run("KEYS", "*")}
 
     def snapshot(self) -> dict[str, Any]:
         """Return all that the store holds, save times that the store's own clock sets."""
-        return {key: self._content(key) for key in sorted(self.keys())}
+        return {key: self._content(key) for key in sorted(self.key_names())}
 
     def _content(self, key: str) -> Any:
         kind = self.run("TYPE", key).decode()
@@ -247,14 +267,14 @@ class Scene:
             return {k: v for k, v in self.run("HGETALL", key).items() if k not in VOLATILE}
         if key.startswith("batchline:readers:"):
             return self.run("ZRANGE", key, 0, -1)
-        read = {
+        read: dict[str, tuple[Any, ...]] = {
             "string": ("GET", key),
             "list": ("LRANGE", key, 0, -1),
             "set": ("SMEMBERS", key),
             "zset": ("ZRANGE", key, 0, -1, "WITHSCORES"),
             "stream": ("XRANGE", key, "-", "+"),
-        }[kind]
-        return self.run(*read)
+        }
+        return self.run(*read[kind])
 
     def prepare(self, script: str) -> Callable[[], object]:
         """Set the scene for a script and return a call of it that does all that the script can do."""
@@ -382,5 +402,3 @@ def full(store: Store) -> Iterator[Callable[[], None]]:
     """Call it to let the store be over its maxmemory until the end of the test."""
     yield lambda: store.connection.run("CONFIG SET", "maxmemory", 1)
     store.connection.run("CONFIG SET", "maxmemory", 0)
-
-

@@ -55,7 +55,7 @@ def test_a_repeated_claim_keeps_its_fence(cut: Any) -> None:
 
 def test_there_is_nothing_to_claim_where_no_batch_is(scene: Any) -> None:
     assert claim(scene, "me") == "gone"
-    assert scene.keys() == set()
+    assert scene.key_names() == set()
 
 
 def test_a_settled_batch_is_not_claimed(scene: Any) -> None:

@@ -15,7 +15,9 @@ NUMBER = re.compile(r"(?:^|\s)(\d+)(?=\s|\.\.)")
 
 
 def header(source: str) -> str:
-    lines = [line[2:].strip() for line in source.split("--@include")[0].splitlines() if line.startswith("--")]
+    lines = [
+        line[2:].strip() for line in source.split("--@include", maxsplit=1)[0].splitlines() if line.startswith("--")
+    ]
     return " ".join(lines)
 
 

@@ -95,7 +95,12 @@ def test_an_ambiguous_create_is_looked_into_later_and_counted(scene: Any) -> Non
     batch = scene.submitting("r1")
     scene.store.batches.ambiguous(batch, look_ms=scene.now + 5_000)
     batch = scene.get()
-    assert (batch.state, batch.nonce, batch.next_ms, batch.lease_until) == ("reconciling", "nonce-b1", scene.now + 5_000, 0)
+    assert (batch.state, batch.nonce, batch.next_ms, batch.lease_until) == (
+        "reconciling",
+        "nonce-b1",
+        scene.now + 5_000,
+        0,
+    )
     assert agendas(scene)[0] == [[b"b1", scene.now + 5_000]]
     assert scene.run("HGET", keys.account("openai"), "ambiguous") == b"1"
 
@@ -171,7 +176,12 @@ def test_an_ended_batch_gives_the_room_back_and_keeps_lease_and_agenda(scene: An
     batch = scene.submitted("r1")
     assert scene.run("HLEN", keys.account_open("openai")) == 1
     ended = scene.end(batch)
-    assert (ended.state, ended.outcome, ended.ended_ms, ended.results) == ("ended", "completed", scene.now - 1_000, "{}")
+    assert (ended.state, ended.outcome, ended.ended_ms, ended.results) == (
+        "ended",
+        "completed",
+        scene.now - 1_000,
+        "{}",
+    )
     assert ended.lease_until == batch.lease_until
     assert scene.run("HLEN", keys.account_open("openai")) == 0
     assert len(agendas(scene)[1]) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 import time
 from collections.abc import Mapping
@@ -34,6 +35,8 @@ SETTINGS = {
     "BATCHLINE_RETRY__BACKOFF_MIN": "0.5",
     "BATCHLINE_RETRY__BACKOFF_MAX": "1",
 }
+# A worker process loads for some seconds of one core's time: on two cores a second one would make the demo slower.
+WORKERS = 2 if (os.cpu_count() or 1) >= 4 else 1
 STUCK_S = 60.0
 """Without a single reply for so long the demo gives up."""
 
@@ -45,14 +48,15 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     requests: Annotated[int, typer.Option(min=2, help="How many support tickets are classified.")] = 1_000,
-    workers: Annotated[int, typer.Option(min=1, help="How many worker processes.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="How many worker processes.")] = WORKERS,
 ) -> None:
     """Classify support tickets through a store, workers and an emulator of the providers on this machine.
 
     No Redis, no API key and no money is needed: provider keys are taken out of the environment.
     """
     console = out()
-    console.print(f"Starting a store, {workers} workers and an emulator of the OpenAI and Anthropic batch APIs ...")
+    processes = "a worker" if workers == 1 else f"{workers} workers"
+    console.print(f"Starting a store, {processes} and an emulator of the OpenAI and Anthropic batch APIs ...")
     with tempfile.TemporaryDirectory(prefix="batchline-demo-") as folder:
         stack = Stack(Path(folder), emulation=EMULATION, settings=SETTINGS, workers=workers)
         try:
@@ -64,9 +68,10 @@ def demo(
     console.print()
     settlement.print(console)
     console.print()
+    console.print("Every reply came exactly once, and every answer carries the SHA-256 of its own ticket.")
     console.print(
-        f"Every reply came once, and every answer carries the SHA-256 of its own ticket. On purpose {ERROR_RATE:.0%} of the "
-        f"emulator's answers are errors: {retried:,} requests were sent again, and after {ATTEMPTS} attempts a request has failed."
+        f"{ERROR_RATE:.0%} of the emulator's answers are errors on purpose: {retried:,} requests were sent again; "
+        f"after {ATTEMPTS} attempts a request fails."
     )
 
 

@@ -44,7 +44,7 @@ async def create(emulator: Emulator, request: Request) -> Response:
         await _spool(request, body, emulator.options.max_messages_bytes)
         count = await run_in_threadpool(split_envelope, body, lines)
         _check_queue(emulator, count)
-    except ApiError:
+    except Exception:
         lines.unlink(missing_ok=True)
         raise
     finally:

@@ -139,7 +139,8 @@ class Jobs:
         job.checked = validated
         with self._lock:
             self._jobs[job.id] = self._active[job.id] = job
-            self._advance(job, now)
+            if validated is not None:
+                self._advance(job, now)
         return job
 
     def get(self, provider: Provider, job_id: str) -> Job | None:
@@ -229,7 +230,8 @@ class Jobs:
         except Exception:  # noqa: BLE001 - a mistake of the emulator must show as a failed batch, not as a hang
             traceback.print_exc(file=sys.stderr)
             broken = Problem(code="emulator_error", line=None, message="The emulator failed, see its log.", param=None)
-            job.checked, job.state = Checked(problems=[broken]), "validating"
+            with self._lock:
+                job.checked, job.state = Checked(problems=[broken]), "validating"
 
     def _first_pass(self, job: Job) -> None:
         checked = job.checked or self._work[job.provider].check(job, self._stop)
@@ -240,7 +242,8 @@ class Jobs:
 
     def _finish_pass(self, job: Job, upto: int | None) -> None:
         outcome = self._work[job.provider].run(job, upto, self._stop)
-        if upto is None and job.cancel_at is not None:
-            return  # cancelled meanwhile: the pass that follows counts
-        job.ready_at = self._clock()
-        job.outcome = outcome
+        with self._lock:
+            if upto is None and job.cancel_at is not None:
+                return  # cancelled meanwhile: the pass that follows counts
+            job.ready_at = self._clock()
+            job.outcome = outcome

@@ -7,7 +7,7 @@ Faults of the transport (a reply dropped after its effect, a 5xx after it, a str
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -37,6 +37,8 @@ async def guarded(style: Style, name: str, handler: Handler, request: Request) -
         check_key(style, emulator.options.api_key, request)
         emulator.jobs.advance()
         return await handler(emulator, request)
+    except ClientDisconnect:
+        return Response(status_code=400)  # nobody reads it; nothing was kept of the half body
     except ApiError as error:
         await drain(request)
         return openai_error(error) if style == "openai" else anthropic_error(error)

@@ -30,8 +30,17 @@ def serve(host: str = "127.0.0.1", port: int = 8700, options: Options | None = N
     taken.  Raises OSError when the port cannot be had.
     """
     with _listen(host, port) as listener:
-        print(f"emulator listening on {_url(listener)}", flush=True)  # noqa: T201 - a parent process reads this line
-        _server(create_app(options or Options())).run(sockets=[listener])
+        app = create_app(options or Options())
+        _AnnouncingServer(_config(app)).run(sockets=[listener])
+
+
+class _AnnouncingServer(uvicorn.Server):
+    """Says where it listens once it can be stopped properly: a parent may send SIGTERM right after reading the line."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listener in sockets or []:
+            print(f"emulator listening on {_url(listener)}", flush=True)  # noqa: T201 - a parent reads this line
 
 
 @contextmanager
@@ -46,7 +55,7 @@ def running(options: Options | None = None, clock: Callable[[], float] = time.ti
 def serving(app: Starlette) -> Iterator[str]:
     """Serve `app` on a free loopback port from a thread of this process, and give its URL."""
     with _listen("127.0.0.1", 0) as listener:
-        server = _server(app)
+        server = uvicorn.Server(_config(app))
         thread = threading.Thread(target=server.run, args=([listener],), name="emulator", daemon=True)
         thread.start()
         try:
@@ -66,8 +75,8 @@ def _url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _server(app: Starlette) -> uvicorn.Server:
-    config = uvicorn.Config(
+def _config(app: Starlette) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,
@@ -75,4 +84,3 @@ def _server(app: Starlette) -> uvicorn.Server:
         timeout_graceful_shutdown=1,
         server_header=False,
     )
-    return uvicorn.Server(config)

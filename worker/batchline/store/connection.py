@@ -66,15 +66,15 @@ class Connection:
         except redis.RedisError as error:
             raise translate(error, command) from error
 
-    def run_many(self, commands: Iterable[Sequence[Argument]], *, errors: bool = False) -> list[Any]:
-        """Run plain commands in one round trip. Raises StoreError; with ``errors`` a refused command's error is its answer."""
+    def run_many(self, commands: Iterable[Sequence[Argument]]) -> list[Any]:
+        """Run plain commands in one round trip. Raises StoreFull or StoreError; what ran before stays."""
         pipeline = self.redis.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*[_raw(part) for part in command])  # type: ignore[no-untyped-call]
         try:
-            return pipeline.execute(raise_on_error=not errors)
+            return pipeline.execute()
         except redis.RedisError as error:
-            raise translate(error, "reading") from error
+            raise translate(error, "a pipeline of commands") from error
 
     def close(self) -> None:
         """Close the pool's connections."""

@@ -47,7 +47,7 @@ end
 
 local more, step = 1, 1
 while full == '' and more == 1 and entries_left > 0 and bytes_left > 0 do
-  -- Small steps first: how large the bodies are is not known before they are read.
+  -- Small steps: how large bodies are is not known before they are read, and larger steps are not faster.
   local page = redis.call('XRANGE', KEYS[1], '(' .. last, '+', 'COUNT', math.min(step, entries_left))
   more = #page == math.min(step, entries_left) and 1 or 0
   for i, entry in ipairs(page) do
@@ -72,7 +72,7 @@ while full == '' and more == 1 and entries_left > 0 and bytes_left > 0 do
       break
     end
   end
-  step = math.max(1, math.min(step * 2, 64, math.floor(bytes_left / math.max(largest, 1))))
+  step = math.max(1, math.min(step * 2, 8, math.floor(bytes_left / math.max(largest, 1))))
 end
 
 redis.call('HSET', KEYS[2], 'last', last, 'since', since, 'requests', requests, 'bytes', bytes, 'tokens', tokens,

@@ -1,0 +1,159 @@
+"""Input files: three forms of a line, and errors that name file, line and field."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cli.kit import CHAT, MESSAGES, chat_line, written
+
+from batchline.cli.inputs import Input, Options, check_input, read_drafts
+from batchline.compose import Draft
+from batchline.errors import UsageError
+from batchline.settings import load_settings
+
+SETTINGS = load_settings(environ={})
+NOW_MS = 1_700_000_000_000
+HELLO = [{"role": "user", "content": "hello"}]
+
+
+def checked(path: Path, **options: Any) -> Input:
+    return check_input(path, SETTINGS, Options(**options), now_ms=NOW_MS)
+
+
+def drafts(path: Path, **options: Any) -> list[Draft]:
+    return list(read_drafts(path, Options(**options)))
+
+
+def test_the_three_forms_of_a_line_mean_the_same(tmp_path: Path) -> None:
+    body = {"model": "gpt-5-mini", "messages": HELLO}
+    path = written(
+        tmp_path / "in.jsonl",
+        json.dumps({"id": "a"} | body),
+        json.dumps({"id": "b", "body": body}),
+        json.dumps({"custom_id": "c", "method": "POST", "url": "/v1/chat/completions", "body": body}),
+    )
+    assert checked(path).ids == {"a": 0, "b": 0, "c": 0}
+    assert checked(path).lanes == (CHAT,)
+    assert [json.loads(draft.body) for draft in drafts(path)] == [body] * 3
+
+
+def test_a_line_may_say_where_it_goes(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "in.jsonl",
+        json.dumps(
+            {"id": "a", "body": {"model": "gpt-5-mini", "input": "x"}, "endpoint": "responses", "tenant": "acme"}
+        ),
+        json.dumps({"id": "b", "lane": CHAT, "body": {"model": "gpt-5-mini", "messages": HELLO}, "deadline": "6h"}),
+    )
+    assert checked(path).lanes == ("openai:responses:gpt-5-mini|tenant=acme", CHAT)
+
+
+def test_a_model_of_the_command_line_takes_the_place_of_the_lines_own(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "in.jsonl",
+        chat_line("a", max_tokens=5),
+        json.dumps({"id": "b", "body": {"messages": HELLO, "max_tokens": 5}}),
+    )
+    assert checked(path, model="claude-haiku-4-5").lanes == (MESSAGES,)
+    assert {json.loads(draft.body)["model"] for draft in drafts(path, model="claude-haiku-4-5")} == {"claude-haiku-4-5"}
+
+
+def test_empty_lines_and_a_missing_last_line_break_are_fine(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text(f"\n{chat_line('a')}\r\n  \n{chat_line('b')}")
+    assert list(checked(path).ids) == ["a", "b"]
+
+
+def test_metadata_and_deadline_come_along(tmp_path: Path) -> None:
+    path = written(tmp_path / "in.jsonl", chat_line("a", metadata={"k": 1}, deadline="6h"), chat_line("b"))
+    first, second = drafts(path, deadline="1h")
+    assert (first.metadata, first.deadline, second.metadata, second.deadline) == (b'{"k": 1}', "6h", None, "1h")
+
+
+def test_a_null_says_no_more_than_a_missing_field(tmp_path: Path) -> None:
+    path = written(tmp_path / "in.jsonl", chat_line("a", metadata=None, deadline=None, tenant=None))
+    assert checked(path).lanes == (CHAT,)
+
+
+def test_ids_are_known_without_the_prefix_that_they_are_sent_with(tmp_path: Path) -> None:
+    path = written(tmp_path / "in.jsonl", chat_line("https://x"))
+    assert list(checked(path, prefix="run:").ids) == ["https://x"]
+    assert drafts(path, prefix="run:")[0].id == "run:https://x"
+
+
+BODY = {"model": "gpt-5-mini", "messages": HELLO}
+BAD_LINES: list[tuple[str | bytes, str]] = [
+    ("{", "the line is not right"),
+    ("[]", "Expected `object`"),
+    ("\ufeff" + chat_line("b"), "byte order mark"),
+    (b'{"id": "b", "model": "gpt-5-mini", "messages": [{"role": "user", "content": "\xff"}]}', "UTF-8"),
+    (json.dumps(BODY), 'field "id": is missing'),
+    (chat_line(""), 'field "id": has 0 bytes'),
+    (chat_line("x" * 257), 'field "id": has 257 bytes'),
+    (json.dumps({"id": 5} | BODY), 'field "id": is not right: Expected `str`'),
+    (json.dumps({"id": "b", "messages": HELLO}), 'field "model": is missing'),
+    (json.dumps({"id": "b", "model": "gpt-5-mini"}), 'field "messages": is missing'),
+    (chat_line("b", messages="hello"), 'field "messages": is not a list'),
+    (chat_line("b", model="claude-haiku-4-5"), 'field "max_tokens": is missing'),
+    (chat_line("b", model="llama-4"), 'field "model": no account is known'),
+    (chat_line("b", account="nobody"), "unknown account 'nobody'"),
+    (chat_line("b", stream=True), 'field "body": asks for a stream'),
+    (chat_line("b", deadline="soon"), 'field "deadline": is no time'),
+    (chat_line("b", metadata=[]), 'field "metadata": is not a JSON object'),
+    (chat_line("b").replace('"x"', "NaN"), "is not right"),
+    (chat_line("b").replace('"x"', "1e999"), 'field "body": has a number beyond'),
+    (chat_line("b").replace('"x"', "[" * 900 + "]" * 900), "nested deeper"),
+    (json.dumps({"id": "b", "body": BODY, "messages": []}), 'field "messages": is not known beside a body'),
+    (json.dumps({"id": "b", "body": []}), 'field "body": is not right'),
+    (json.dumps({"custom_id": "b", "url": "/v1/x", "body": BODY}), 'field "url": is none of'),
+    (json.dumps({"custom_id": "b", "url": "/v1/chat/completions"}), 'field "body": is missing'),
+    (json.dumps({"custom_id": "b", "method": "GET", "url": "/v1/x", "body": BODY}), 'field "method": is not POST'),
+    (
+        json.dumps({"custom_id": "b", "url": "/v1/x", "body": BODY, "id": "b"}),
+        'field "id": is not known in a batch line',
+    ),
+]
+
+
+@pytest.mark.parametrize(("line", "says"), BAD_LINES)
+def test_a_bad_line_is_named_by_file_line_and_field(tmp_path: Path, line: str | bytes, says: str) -> None:
+    path = tmp_path / "tickets.jsonl"
+    raw = line if isinstance(line, bytes) else line.encode()
+    path.write_bytes(chat_line("a").encode() + b"\n" + raw + b"\n")
+    with pytest.raises(UsageError) as caught:
+        checked(path)
+    assert str(caught.value).startswith(f"{path}:2: ")
+    assert says in str(caught.value)
+
+
+def test_a_duplicate_id_names_both_lines(tmp_path: Path) -> None:
+    path = written(tmp_path / "in.jsonl", chat_line("a"), chat_line("b"), "", chat_line("a"))
+    with pytest.raises(UsageError, match=r":4: field \"id\": 'a' stands in line 1 already"):
+        checked(path)
+
+
+def test_a_file_without_requests_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no request"):
+        checked(written(tmp_path / "in.jsonl", ""))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"in\.jsonl: cannot be read: No such file"):
+        checked(tmp_path / "in.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"), [({"deadline": "soon"}, "--deadline is no time"), ({"reply_to": "a:b"}, "--reply-to is no")]
+)
+def test_a_bad_option_is_no_fault_of_the_first_line(tmp_path: Path, options: dict[str, str], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        checked(written(tmp_path / "in.jsonl", chat_line("a")), **options)
+
+
+def test_a_line_cannot_send_its_reply_away_from_who_waits_for_it(tmp_path: Path) -> None:
+    path = written(tmp_path / "in.jsonl", chat_line("a", reply_to="mine"))
+    with pytest.raises(UsageError, match="reads the replies itself"):
+        checked(path, shared=True, reply_to="run-1")

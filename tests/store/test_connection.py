@@ -1,0 +1,106 @@
+"""The connection and the figures: errors are translated, reading takes a bounded number of commands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis
+
+from batchline.errors import LeaseLost, StoreError, StoreFull
+from batchline.store import Store
+from batchline.store.connection import translate
+from batchline.store.ledger import LaneDepth, size_bucket, time_bucket
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (redis.ResponseError("LEASELOST somebody else"), LeaseLost),
+        (redis.exceptions.OutOfMemoryError("command not allowed"), StoreFull),
+        (redis.ResponseError("Command # 1 caused error: OOM command not allowed when used memory"), StoreFull),
+        (redis.ConnectionError("redis://:secret@host refused"), StoreError),
+        (redis.TimeoutError("redis://:secret@host"), StoreError),
+        (redis.ResponseError("WRONGTYPE"), StoreError),
+    ],
+)
+def test_store_errors_are_ours_and_never_quote_the_url(error: redis.RedisError, kind: type[Exception]) -> None:
+    ours = translate(error, "script settle")
+    assert type(ours) is kind
+    assert "script settle" in str(ours)
+    assert "secret" not in str(ours)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda s: s.ping(),
+        lambda s: s.ledger.accounts(),
+        lambda s: s.ledger.memory(),
+        lambda s: s.batches.records(["b1"]),
+        lambda s: s.batches.get("b1"),
+        lambda s: s.intake.look(0, max_lanes=1),
+        lambda s: s.callbacks.peek("k", timeout_s=0.01),
+        lambda s: s.callbacks.reader("out", "me").acknowledge(1),
+    ],
+)
+def test_a_store_out_of_reach_is_a_store_error(read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batchline.store.connection.RETRIES", 0)
+    store = Store("redis://127.0.0.1:1/0")
+    with pytest.raises(StoreError, match="cannot reach the store"):
+        read(store)
+    store.close()
+
+
+def test_scripts_that_the_store_forgot_are_loaded_again(scene: Any) -> None:
+    scene.enqueue("r1")
+    scene.run("SCRIPT FLUSH")
+    scene.enqueue("r2")
+    scene.look()
+    assert len(scene.entries()) == 2
+
+
+def test_the_depth_of_a_lane_is_what_is_owed_and_what_was_ever_added(scene: Any) -> None:
+    first, _ = scene.add("r1", "r2")
+    scene.settle(scene.answer(first))
+    scene.walk()
+    assert scene.store.ledger.depths() == [
+        LaneDepth(lane=scene.lane.name, owed=1, added=2, since_ms=scene.now - 10_000)
+    ]
+
+
+def test_lanes_without_a_stream_have_no_depth(scene: Any) -> None:
+    scene.run("SADD", "batchline:lanes", "a:chat:idle", "a:chat:broken")
+    scene.run("SET", "batchline:{a:chat:broken}:requests", "x")
+    assert scene.store.ledger.depths() == []
+
+
+def test_a_walk_key_of_another_type_does_not_hide_the_depth_of_the_lanes(scene: Any) -> None:
+    scene.add("r1")
+    scene.run("SET", f"batchline:{{{scene.lane.name}}}:walk", "x")
+    assert [depth.owed for depth in scene.store.ledger.depths()] == [1]
+
+
+def test_memory_is_told_with_its_limit(scene: Any) -> None:
+    used, limit = scene.store.ledger.memory()
+    assert used > 0
+    assert limit == 0
+
+
+def test_accounts_are_read_sorted_by_name(scene: Any) -> None:
+    scene.run("SADD", "batchline:ledgers", "b:chat:m", "a:chat:m")
+    scene.run("HSET", "batchline:ledger:b:chat:m", "retries:expired", 2, "retries:overloaded", 3)
+    first, second = scene.store.ledger.accounts()
+    assert (first.base, first.fields) == ("a:chat:m", {})
+    assert (second.get("retries:expired"), second.get("batches")) == (2, 0)
+    assert second.having("retries:") == {"expired": 2, "overloaded": 3}
+
+
+@pytest.mark.parametrize(("seconds", "index"), [(0, 0), (1, 0), (1.001, 1), (90_000, 18), (90_001, 19)])
+def test_a_time_counts_in_the_bucket_whose_upper_bound_it_does_not_pass(seconds: float, index: int) -> None:
+    assert time_bucket(seconds) == index
+
+
+@pytest.mark.parametrize(("requests", "index"), [(1, 0), (2, 1), (50_000, 7), (100_001, 9)])
+def test_a_size_counts_in_the_bucket_whose_upper_bound_it_does_not_pass(requests: int, index: int) -> None:
+    assert size_bucket(requests) == index
