@@ -53,7 +53,7 @@ def written(path: Path, *lines: str) -> Path:
 
 def answer(request_id: str, **given: Any) -> Reply:
     """Return a succeeded reply that cost 2 µ$ at list price and half of it as paid."""
-    usual = {
+    usual: dict[str, Any] = {
         "id": request_id,
         "status": "succeeded",
         "response": msgspec.Raw(b'{"object":"chat.completion","choices":[]}'),
@@ -84,10 +84,10 @@ class Workers:
         self._thread.start()
 
     def _run(self) -> None:
-        client = self._store.connection.redis
+        client: Any = self._store.connection.redis
         last: dict[str, Any] = {keys.requests(lane): "0-0" for lane in (CHAT, MESSAGES)}
         while not self._over.is_set():
-            for stream, entries in client.xread(last, block=50) or ():  # type: ignore[union-attr]
+            for stream, entries in client.xread(last, block=50) or ():
                 for entry, fields in entries:
                     last[stream.decode()] = entry
                     self._answer(stream.decode(), fields)

@@ -10,6 +10,7 @@ from tests.cli.kit import CHAT, MESSAGES, answer, failure
 
 from batchline.cli.console import span
 from batchline.cli.settlement import Settlement, rank
+from batchline.lanes import Trigger
 from batchline.requests import BatchRef, CostUsd, Timing
 from batchline.store.records import Batch
 
@@ -34,9 +35,10 @@ def test_triggers_are_counted_by_batch() -> None:
     settlement = Settlement()
     for n in range(6):
         settlement.add(CHAT, answer(str(n), batch=BatchRef(id=f"b{n % 3}")))
+    triggers: dict[str, Trigger] = {"b0": "age", "b1": "age", "b2": "requests"}
     settlement.add_batches(
         Batch(id=name, lane=CHAT, account="openai", state="settled", trigger=trigger, after="0-0", last="1-0")
-        for name, trigger in (("b0", "age"), ("b1", "age"), ("b2", "requests"))
+        for name, trigger in triggers.items()
     )
     assert settlement.triggers(settlement.total()) == "3 (2 age, 1 requests)"
 

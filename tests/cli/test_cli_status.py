@@ -27,9 +27,7 @@ def one_batch(store: Store, batchline: Command) -> None:
         bytes_per_token=4.0,
         now_ms=time.time_ns() // 1_000_000,
     )
-    store.batches.cut(
-        parse_lane(CHAT), seen, "age", batch_id="b1", holder="me", now_ms=1_000, max_open=9, max_creates=9
-    )
+    store.batches.cut(parse_lane(CHAT), seen, "age", batch_id="b1", now_ms=1_000, max_open=9, max_creates=9)
 
 
 def test_status_shows_what_is_owed(batchline: Command, store: Store) -> None:

@@ -27,7 +27,8 @@ def client(store: Store) -> Iterator[Client]:
 
 
 def wire(request_id: str, **given: Any) -> WireReply:
-    return WireReply(**{"id": request_id, "status": "succeeded", "timing": Timing(enqueued=1, settled=2)} | given)
+    usual: dict[str, Any] = {"id": request_id, "status": "succeeded", "timing": Timing(enqueued=1, settled=2)}
+    return WireReply(**usual | given)
 
 
 def push(store: Store, key: str, *ids: str) -> None:
@@ -42,6 +43,7 @@ def taken(store: Store, name: str, reader: str) -> int:
 def test_an_enqueued_request_stands_in_its_lane(client: Client, store: Store) -> None:
     ticket = client.enqueue(**HELLO, id="mine", metadata={"a": 1}, reply_to="app", deadline="6h")
     owed = store.settling.owed(LANE, [ticket.entry], bodies=True)[0]
+    assert owed is not None
     assert (ticket.id, ticket.lane, ticket.reply_to, ticket.new) == ("mine", LANE, "app", True)
     assert set(owed.fields) == {b"id", b"body", b"metadata", b"reply_to", b"deadline"}
     assert owed.fields[b"metadata"] == b'{"a":1}'
@@ -72,7 +74,7 @@ def test_a_bad_request_among_many_is_named_by_its_index(client: Client) -> None:
 
 def test_what_is_no_mapping_among_many_is_named_by_its_index(client: Client) -> None:
     with pytest.raises(InvalidRequest, match="request 1: "):
-        client.enqueue_many([HELLO, "hello"])
+        client.enqueue_many([HELLO, "hello"])  # type: ignore[list-item]
 
 
 def test_waiting_for_a_reply_does_not_take_it_away(client: Client, store: Store) -> None:

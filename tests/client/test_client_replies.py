@@ -10,7 +10,7 @@ import pytest
 
 from batchline.replies import Reply, answer_text
 from batchline.requests import Reply as WireReply
-from batchline.requests import Timing
+from batchline.requests import Timing, decode_reply, encode_reply
 
 SHAPES: list[tuple[Any, str | None]] = [
     ({"object": "chat.completion", "choices": [{"message": {"role": "assistant", "content": "hi"}}]}, "hi"),
@@ -52,5 +52,5 @@ def test_response_and_metadata_come_decoded() -> None:
         metadata=msgspec.Raw(b'{"k": 1}'),
         timing=Timing(enqueued=1, settled=2),
     )
-    reply = Reply(wire)
+    reply = Reply(decode_reply(encode_reply(wire)))
     assert (reply.text, reply.metadata) == ("hi", {"k": 1})

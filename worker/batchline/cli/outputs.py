@@ -9,7 +9,19 @@ from pathlib import Path
 import msgspec
 
 from batchline.errors import UsageError
-from batchline.requests import Reply, decode_reply, encode_reply
+from batchline.requests import Reply, encode_reply
+
+
+class Unchanged(Reply, frozen=True, kw_only=True):
+    """A reply whose JSON parts are kept as they came, so that they are written as the provider wrote them."""
+
+    metadata: msgspec.Raw = msgspec.Raw(b"null")
+    response: msgspec.Raw = msgspec.Raw(b"null")
+
+
+def decode_unchanged(raw: bytes) -> Reply:
+    """Decode a reply but not its JSON parts; raises ``msgspec.DecodeError`` on what is not one."""
+    return msgspec.json.decode(raw, type=Unchanged)
 
 
 class ReplyFile:
@@ -55,7 +67,7 @@ def read_replies(path: Path) -> Iterator[Reply]:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                yield decode_reply(line)
+                yield decode_unchanged(line)
             except msgspec.DecodeError as error:
                 raise UsageError(f"{path}:{number}: not a reply of batchline: {error}") from None
 

@@ -12,11 +12,11 @@ import typer
 
 from batchline.cli.console import note
 from batchline.cli.inputs import Options, check_input, read_drafts
-from batchline.cli.outputs import ReplyFile
+from batchline.cli.outputs import ReplyFile, decode_unchanged
 from batchline.cli.progress import Progress
 from batchline.client import MOST, Client
 from batchline.errors import UsageError
-from batchline.requests import Reply, decode_reply
+from batchline.requests import Reply
 from batchline.settings import load_settings, parse_seconds
 
 
@@ -93,6 +93,6 @@ def _seconds(text: str | None) -> float | None:
 
 def _decoded(raw: bytes, queue: str) -> Reply:
     try:
-        return decode_reply(raw)
+        return decode_unchanged(raw)
     except msgspec.DecodeError as error:
         raise UsageError(f"queue {queue}: it holds something that is no reply of batchline: {error}") from None

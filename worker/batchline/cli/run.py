@@ -14,14 +14,14 @@ import typer
 
 from batchline.cli.console import note, out
 from batchline.cli.inputs import Input, Options, check_input, read_drafts
-from batchline.cli.outputs import ReplyFile, read_replies
+from batchline.cli.outputs import ReplyFile, decode_unchanged, read_replies
 from batchline.cli.progress import Progress
 from batchline.cli.run_state import Record, RunState
 from batchline.cli.settlement import Settlement
 from batchline.client import Client
 from batchline.compose import Draft
 from batchline.errors import BatchlineError, StoreError
-from batchline.requests import Reply, decode_reply
+from batchline.requests import Reply
 from batchline.settings import load_settings
 from batchline.store.records import Outage
 
@@ -171,8 +171,11 @@ class Run:
     def _own(self, raw: bytes) -> Reply | None:
         """Return a reply under its line's id; None for what is known already or is nobody's."""
         try:
-            reply = decode_reply(raw)
+            reply = decode_unchanged(raw)
         except msgspec.DecodeError:
+            note(
+                f"batchline: something that is no reply of batchline stood in the queue {self._queue}; it was passed over"
+            )
             return None
         own_id = reply.id.removeprefix(self._options.prefix)
         if own_id in self.done or own_id not in self.lane_of:

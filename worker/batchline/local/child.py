@@ -85,6 +85,9 @@ class Child:
                 if self._closed or left <= 0:
                     break
                 self._news.wait(left)
+        if self._closed:  # its output ends a moment before it does
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(5)
         raise ChildDied(self._report(f"did not become ready within {timeout_s:g} s"))
 
     def check(self) -> None:
