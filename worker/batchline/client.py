@@ -24,6 +24,8 @@ MOST = 500
 MOST_BYTES = 4 * 2**20
 """Most requests, and about how many bytes of bodies, that go to the store in one round trip."""
 READ_AHEAD = 100
+ACKNOWLEDGE_AT = 50
+ACKNOWLEDGE_S = 0.2
 AHEAD_S = 5.0
 BLOCK_S = 60.0
 
@@ -174,20 +176,14 @@ class Client:
     def replies(self, name: str, *, timeout: float | None = None, reader: str | None = None) -> Iterator[Reply]:
         """Iterate over the replies that come to the callback list ``name``, waiting for each.
 
-        At least once: a reply is acknowledged when the next one is asked for, so one that was being dealt with during a
-        crash comes again. Ends when none came for ``timeout`` seconds (None: never). ``reader`` names this reader: one that comes back
-        under its old name gets what it had not acknowledged first; else that goes to other readers once its reader has been silent for a minute. Two readers must
-        not use one name at the same time. Raises UsageError, StoreError.
+        At least once: a reply counts as dealt with when the next one is asked for, and is acknowledged soon after (within
+        50 replies or a fifth of a second), so what was being dealt with during a crash comes again. Ends when none came for
+        ``timeout`` seconds (None: never). ``reader`` names this reader: one that comes back under its old name gets what it
+        had not acknowledged first; else that goes to other readers once its reader has been silent for a minute. Two
+        readers must not use one name at the same time. Raises UsageError, StoreError.
         """
         for chunk, acknowledge in self.reply_chunks(name, timeout=timeout, reader=reader, most=READ_AHEAD):
-            for raw in chunk:
-                try:
-                    reply = _reply(raw, keys.reply_list(name))
-                except BatchlineError:
-                    acknowledge(1)
-                    raise
-                yield reply
-                acknowledge(1)
+            yield from _acknowledged(chunk, acknowledge, keys.reply_list(name))
 
     def reply_chunks(
         self, name: str, *, timeout: float | None, reader: str | None = None, most: int = MOST
@@ -222,6 +218,27 @@ class Client:
         finally:
             with self._lock:
                 self._reading.discard((name, own))
+
+
+def _acknowledged(chunk: list[bytes], acknowledge: Callable[[int], None], key: str) -> Iterator[Reply]:
+    """Give the replies of a chunk one by one; acknowledge those that were dealt with, a few at a time."""
+    dealt_with = 0
+    since = time.monotonic()
+    try:
+        for raw in chunk:
+            try:
+                reply = _reply(raw, key)
+            except BatchlineError:
+                dealt_with += 1  # or it would come again for ever
+                raise
+            yield reply
+            dealt_with += 1
+            if dealt_with >= ACKNOWLEDGE_AT or time.monotonic() - since >= ACKNOWLEDGE_S:
+                acknowledge(dealt_with)
+                dealt_with, since = 0, time.monotonic()
+    finally:
+        if dealt_with:
+            acknowledge(dealt_with)
 
 
 def _take(take: Callable[..., bytes | None], timeout: float | None) -> bytes | None:

@@ -94,6 +94,8 @@ def cost_of(target: Target, batch: Batch, result: Result) -> Cost | None:
     account, _, endpoint = target.ready
     if result.body is None:
         return None
+    if not endpoint.price_flavor:  # free of charge
+        return Cost(list_nano=0, paid_nano=0)
     return price(
         account.provider,
         target.lane.model,
