@@ -6,7 +6,7 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,8 +20,8 @@ from batchline.errors import BatchlineError
 from batchline.local.stack import Emulation, Stack
 from batchline.local.tickets import INSTRUCTIONS, SupportTicket, support_tickets
 from batchline.replies import Reply
-from batchline.requests import decode_reply
 from batchline.settings import load_settings
+from batchline.store import keys
 
 QUEUE = "demo"
 OPENAI, ANTHROPIC = "openai:chat:gpt-5-mini", "anthropic:messages:claude-haiku-4-5"
@@ -85,25 +85,27 @@ def _classify(stack: Stack, number: int) -> tuple[Settlement, int]:
         out().print(f"{number:,} tickets enqueued in {time.monotonic() - began:.2f} s on {OPENAI} and {ANTHROPIC}")
         with Progress("replies", number) as progress:
             progress.update(0)
-            while len(seen) < number:
-                for reply in _more(client, stack):
-                    _check(reply, tickets, seen)
-                    seen.add(reply.id)
-                    settlement.add(_lane(tickets[reply.id]), reply.wire)
-                    retried += reply.attempts > 1
-                    progress.update(len(seen))
+            for reply in _replies(client, stack):
+                _check(reply, tickets, seen)
+                seen.add(reply.id)
+                settlement.add(_lane(tickets[reply.id]), reply.wire)
+                retried += reply.attempts > 1
+                progress.update(len(seen))
+                if len(seen) == number:
+                    break
+        if client.store.connection.run("LLEN", keys.reply_list(QUEUE)):
+            raise BatchlineError("more replies came than requests were sent")
         settlement.look_up_batches(client.store)
     return settlement, retried
 
 
-def _more(client: Client, stack: Stack) -> list[Reply]:
-    """Return the replies of the next moment, at least one. Raises BatchlineError when none comes or a process died."""
-    deadline = time.monotonic() + STUCK_S
-    while time.monotonic() < deadline:
-        for chunk, acknowledge in client.reply_chunks(QUEUE, timeout=0.5, reader="demo"):
-            replies = [Reply(decode_reply(raw)) for raw in chunk]
-            acknowledge(len(chunk))
-            return replies
+def _replies(client: Client, stack: Stack) -> Iterator[Reply]:
+    """Yield replies without an end. Raises BatchlineError when none came for long or a process died."""
+    last = time.monotonic()
+    while time.monotonic() < last + STUCK_S:
+        for reply in client.replies(QUEUE, timeout=0.5):
+            last = time.monotonic()
+            yield reply
         stack.check()
     raise BatchlineError(f"no reply came for {STUCK_S:g} s; the workers' logs end so:\n{_tails(stack)}")
 

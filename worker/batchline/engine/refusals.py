@@ -54,15 +54,14 @@ def refused_at_create(context: Context, where: Target, batch: Batch, error: Perm
 
 
 def _settle_rows(context: Context, where: Target, batch: Batch, rows: tuple[RowRefusal, ...]) -> int:
-    """Settle the named rows as rejected; returns how many were ours."""
-    named = {custom_id.entry_id: row for row in rows if (custom_id := custom_ids.parse(row.custom_id))}
-    found = 0
+    """Settle the named rows as rejected; returns how many are of this batch's attempt, settled by now or before."""
+    parsed = ((custom_ids.parse(row.custom_id), row) for row in rows)
+    named = {custom_id.entry_id: row for custom_id, row in parsed if custom_id and custom_id.nonce == batch.nonce}
     for start in range(0, len(named), PAGE):
         page = list(named)[start : start + PAGE]
         owed = [entry for entry in context.store.settling.owed(where.lane.name, page) if entry]
         _reject(context, where, batch, [(entry, named[entry.entry].code, named[entry.entry].message) for entry in owed])
-        found += len(owed)
-    return found
+    return len(named)
 
 
 def _settle_alone_or_halve(context: Context, where: Target, batch: Batch, *, code: str, message: str) -> None:

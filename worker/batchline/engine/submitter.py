@@ -120,7 +120,8 @@ def _send(
     if time.monotonic() - asked > context.settings.lease_seconds:
         # A worker that was frozen right here must not create late: its lease no longer covers the call.
         raise LeaseLost(f"batch {batch.id}: too late to create after the intent; it will be reconciled")
-    _create(context, where, batch, provider, rows, job)
+    sent = msgspec.structs.replace(batch, state="submitting", nonce=job.nonce, rows=job.rows, intent_ms=job.intent_ms)
+    _create(context, where, sent, provider, rows, job)
 
 
 def _job(where: Target, batch: Batch, nonce: str, rendered: Rendered, *, now_ms: int) -> Job:

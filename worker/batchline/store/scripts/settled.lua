@@ -42,7 +42,6 @@ if after ~= range[3] then
 end
 redis.call('HSET', KEYS[1], 'state', 'settled', 'settled_ms', ARGV[3], 'waste_nano', ARGV[4], 'lease_until', 0)
 redis.call('EXPIRE', KEYS[1], ARGV[5])
-redis.call('UNLINK', KEYS[2])
 redis.call('HDEL', KEYS[3], ARGV[2])
 redis.call('ZREM', KEYS[4], ARGV[2])
 redis.call('ZREM', KEYS[5], ARGV[2])
