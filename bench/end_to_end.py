@@ -42,9 +42,7 @@ def main() -> int:
     }
     with (
         tempfile.TemporaryDirectory() as folder,
-        Stack(
-            Path(folder), emulation=Emulation(latency_s=0), settings=settings, worker_command=PLAIN_CELERY
-        ) as stack,
+        Stack(Path(folder), emulation=Emulation(latency_s=0), settings=settings, worker_command=PLAIN_CELERY) as stack,
     ):
         sdk = OpenAI(api_key="emulator", base_url=f"{stack.emulator_url}/v1")
         client = Client(stack.redis_url)
@@ -55,7 +53,9 @@ def main() -> int:
             if round_ == 0:
                 continue  # the first round warms both up: the worker imports its SDK then
             ratios.append(ours / hand)
-            print(f"round {round_}: by hand {hand:,.0f}/s, batchline {ours:,.0f}/s, ratio {ours / hand:.2f}", flush=True)
+            print(
+                f"round {round_}: by hand {hand:,.0f}/s, batchline {ours:,.0f}/s, ratio {ours / hand:.2f}", flush=True
+            )
         print(f"median ratio {statistics.median(ratios):.2f} (min {min(ratios):.2f}, max {max(ratios):.2f})")
     return 0
 
@@ -77,13 +77,11 @@ def by_hand(sdk: OpenAI, texts: list[str], folder: Path) -> None:
     with rows.open("w", encoding="utf-8") as file:
         for n, text in enumerate(texts):
             body = {"model": MODEL, "messages": [{"role": "user", "content": text}]}
-            line = {"custom_id": str(n), "method": "POST", "url": "/v1/chat/completions", "body": body}
-            file.write(json.dumps(line) + "\n")
+            row = {"custom_id": str(n), "method": "POST", "url": "/v1/chat/completions", "body": body}
+            file.write(json.dumps(row) + "\n")
     with rows.open("rb") as upload:
         uploaded = sdk.files.create(file=upload, purpose="batch")
-    batch = sdk.batches.create(
-        completion_window="24h", endpoint="/v1/chat/completions", input_file_id=uploaded.id
-    )
+    batch = sdk.batches.create(completion_window="24h", endpoint="/v1/chat/completions", input_file_id=uploaded.id)
     while batch.status not in {"completed", "failed", "expired", "cancelled"}:
         time.sleep(POLL_S)
         batch = sdk.batches.retrieve(batch.id)
@@ -91,8 +89,8 @@ def by_hand(sdk: OpenAI, texts: list[str], folder: Path) -> None:
     answers: dict[int, str] = {}
     with sdk.files.with_streaming_response.content(batch.output_file_id) as response:
         for line in response.iter_lines():
-            row = json.loads(line)
-            answers[int(row["custom_id"])] = row["response"]["body"]["choices"][0]["message"]["content"]
+            result = json.loads(line)
+            answers[int(result["custom_id"])] = result["response"]["body"]["choices"][0]["message"]["content"]
     check(texts, ((n, answer) for n, answer in answers.items()))
 
 

@@ -171,6 +171,7 @@ class Bench:
         )
         self._workers: list[Worker] = []
         self._entries = 0
+        self._entry_of: dict[str, str] = {}
         self._emulator: Emulator | None = None
         self.start()
         self.first = self.worker("first")
@@ -258,9 +259,13 @@ class Bench:
     def ask(self, text: str, lane: str = CHAT, *, id: str | None = None, **fields: Any) -> str:  # noqa: A002
         """Enqueue a well-formed request; returns its id."""
         request_id = id or f"r{len(self.sent)}"
-        self.add(lane, id=request_id, body=body(text, lane), **fields)
+        self._entry_of[request_id] = self.add(lane, id=request_id, body=body(text, lane), **fields)
         self.sent.append(request_id)
         return request_id
+
+    def entry_of(self, request_id: str) -> str:
+        """Return the entry id of a request that was asked."""
+        return self._entry_of[request_id]
 
     def ask_many(self, count: int, lane: str = CHAT, **fields: Any) -> list[str]:
         """Enqueue so many requests with texts of their own."""

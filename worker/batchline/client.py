@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -193,8 +193,7 @@ class Client:
         A chunk must be acknowledged whole before the next is asked for. For ``timeout`` and ``reader`` see ``replies``.
         """
         _check_list(name)
-        with self._reader_name(name, reader) as own:
-            queue = self.store.callbacks.reader(name, own)
+        with self._reader_name(name, reader) as own, closing(self.store.callbacks.reader(name, own)) as queue:
             if taken := queue.resume():
                 yield taken, queue.acknowledge
             ahead = 1

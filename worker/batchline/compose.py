@@ -138,9 +138,10 @@ def _moment(deadline: Deadline, now_ms: int) -> int:
         if deadline.tzinfo is None:
             raise InvalidRequest("deadline is a time without a time zone")
         return int(deadline.astimezone(UTC).timestamp() * 1000)
-    if isinstance(deadline, bool) or not isinstance(deadline, int | float) or not math.isfinite(deadline):
+    number: object = deadline  # a bool is an int to Python, and callers without types pass anything
+    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
         raise InvalidRequest("deadline is neither seconds nor a time")
-    return now_ms + int(deadline * 1000)
+    return now_ms + int(number * 1000)
 
 
 def _iso_time(text: str) -> datetime:

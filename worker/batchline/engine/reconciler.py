@@ -26,6 +26,7 @@ def reconcile(context: Context, where: Target, batch: Batch) -> None:
         until = transitions.trouble(context, batch, error)
         context.store.batches.ambiguous(batch, look_ms=until)
         return
+    found = _unclaimed(context, batch, found)
     chosen = _choose(where, found)
     if chosen is not None:
         transitions.submitted(context, batch, chosen, rows=batch.rows, how="adopted")
@@ -39,6 +40,12 @@ def reconcile(context: Context, where: Target, batch: Batch) -> None:
 def absent_from_ms(batch: Batch) -> int:
     """Return from when (unix ms) a batch that is not in the list is not there: no call runs and no list lags any more."""
     return batch.call_until + int(LISTING_LAG_S * 1000)
+
+
+def _unclaimed(context: Context, batch: Batch, found: Found) -> Found:
+    """Leave out what another batch of ours has claimed: it is no candidate, and does not speak against absence."""
+    taken = context.store.batches.claimed_by_others(batch, [each.provider_id for each in found.candidates])
+    return Found(proven=found.proven, candidates=tuple(c for c in found.candidates if c.provider_id not in taken))
 
 
 def _choose(where: Target, found: Found) -> Created | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 from batchline.lanes import Lane, OpenRange, Trigger
@@ -232,6 +232,13 @@ class Batches:
         """Read a batch record, None when there is none."""
         fields = pairs(flat(self._connection.run("HGETALL", keys.batch(batch_id))))
         return batch_record(fields) if b"state" in fields else None
+
+    def claimed_by_others(self, batch: Batch, provider_ids: Sequence[str]) -> set[str]:
+        """Return which of these provider batches another batch of ours has claimed."""
+        if not provider_ids:
+            return set()
+        owners = self._connection.run("MGET", *(keys.provider_batch(batch.account, each) for each in provider_ids))
+        return {each for each, owner in zip(provider_ids, owners, strict=True) if owner and text(owner) != batch.id}
 
     def open_ids(self) -> list[str]:
         """Return the ids of all batches that are not settled, soonest due first."""
