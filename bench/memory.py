@@ -108,6 +108,7 @@ class Peak:
             self._highest = max(self._highest, tree_rss(self._pid))
 
     def stop(self) -> int:
+        """Return the highest sample, in bytes."""
         self._over.set()
         self._thread.join()
         return self._highest

@@ -337,12 +337,15 @@ class Bench:
 
 
 def _stream(rows: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
-    return [(row[0], dict(zip(row[1][::2], row[1][1::2], strict=True)) if isinstance(row[1], list) else row[1]) for row in rows]
+    return [
+        (row[0], dict(zip(row[1][::2], row[1][1::2], strict=True)) if isinstance(row[1], list) else row[1])
+        for row in rows
+    ]
 
 
 def body(text: str, lane: str = CHAT) -> bytes:
     """Return a lane's request body around a text."""
-    _, endpoint, model = lane.split("|")[0].split(":", 2)
+    _, endpoint, model = lane.partition("|")[0].split(":", 2)
     return json.dumps({"model": model, **ASKS[endpoint](text)}, ensure_ascii=False).encode()
 
 

@@ -282,7 +282,9 @@ def test_one_embeddings_request_with_too_many_inputs_is_too_large(bench: Any, mo
     assert bench.reply(good, lane).status == "succeeded"
 
 
-@pytest.mark.parametrize(("value", "inputs"), [("text", 1), ([1, 2, 3], 1), (["a", "b"], 2), ([[1, 2], [3]], 2), ([], 1)])
+@pytest.mark.parametrize(
+    ("value", "inputs"), [("text", 1), ([1, 2, 3], 1), (["a", "b"], 2), ([[1, 2], [3]], 2), ([], 1)]
+)
 def test_inputs_are_counted_as_the_provider_does(value: Any, inputs: int) -> None:
     from batchline.engine.rendering import count_inputs  # noqa: PLC0415
 

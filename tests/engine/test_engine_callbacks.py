@@ -39,7 +39,11 @@ def test_queues_expire_after_the_reply_ttl(bench: Any) -> None:
 def test_a_queue_whose_key_has_another_type_is_replaced_by_the_default_queue(bench: Any) -> None:
     bench.run("SET", "batchline:reply:taken", "mine")
     bench.run("SET", "batchline:replies:taken", "mine")
-    asked = [bench.ask("one", reply_to="taken"), bench.ask("two", reply_to="stream:taken"), bench.ask("three", reply_to="ok")]
+    asked = [
+        bench.ask("one", reply_to="taken"),
+        bench.ask("two", reply_to="stream:taken"),
+        bench.ask("three", reply_to="ok"),
+    ]
     bench.drain()
     assert [bench.reply(request_id).status for request_id in asked[:2]] == ["succeeded"] * 2
     assert [reply.id for reply in bench.queue("batchline:reply:ok")] == asked[2:]

@@ -30,10 +30,14 @@ def go_on(bench: Any) -> None:
 
 def die(bench: Any, death: Any) -> None:
     """Tick with the first worker until it dies."""
-    with pytest.raises(death):
+
+    def ticks() -> None:
         for _ in range(3):
             bench.tick()
             bench.advance(10)
+
+    with pytest.raises(death):
+        ticks()
 
 
 def check(bench: Any, asked: int = ASKED) -> None:

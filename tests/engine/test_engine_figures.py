@@ -15,7 +15,7 @@ CHAT = "openai:chat:gpt-5-mini"
 HAIKU = "anthropic:messages:claude-haiku-4-5"
 
 
-def scrape(bench: Any) -> dict[str, Any]:
+def scrape(bench: Any) -> dict[str, float]:
     """Read the metrics as Prometheus would: sample name and labels to value."""
     registry = CollectorRegistry()
     registry.register(StoreCollector(bench.store))
@@ -27,9 +27,11 @@ def scrape(bench: Any) -> dict[str, Any]:
     }
 
 
-def total(samples: dict[str, Any], name: str, *words: str) -> float:
+def total(samples: dict[str, float], name: str, *words: str) -> float:
     """Sum the samples of a name whose labels hold all these words."""
-    return sum(value for key, value in samples.items() if key.split(" ")[0] == name and set(words) <= set(key.split(" ")))
+    return sum(
+        value for key, value in samples.items() if key.split(" ")[0] == name and set(words) <= set(key.split(" "))
+    )
 
 
 @pytest.fixture
@@ -64,7 +66,9 @@ def test_tokens_equal_the_replies(ran: Any) -> None:
     used = [reply.usage for reply in ran.all_replies().values() if reply.usage]
     assert total(samples, "batchline_tokens_total", "output") == sum(usage.output_tokens for usage in used)
     assert total(samples, "batchline_tokens_total", "cache_read") == sum(usage.cache_read_tokens for usage in used) > 0
-    inputs = sum(total(samples, "batchline_tokens_total", kind) for kind in ("input_uncached", "cache_read", "cache_write"))
+    inputs = sum(
+        total(samples, "batchline_tokens_total", kind) for kind in ("input_uncached", "cache_read", "cache_write")
+    )
     assert inputs == sum(usage.input_tokens for usage in used)
 
 

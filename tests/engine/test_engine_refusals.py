@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from batchline.errors import Permanent
+from batchline.providers.protocol import Refusal
 
 CHAT = "openai:chat:gpt-5-mini"
 HAIKU = "anthropic:messages:claude-haiku-4-5"
@@ -34,7 +36,11 @@ def test_a_row_that_fails_validation_is_rejected_and_the_rest_goes_again(bench: 
     good += bench.ask_many(3)
     bench.drain()
     reply = bench.reply("guilty")
-    assert (reply.status, reply.error.code, reply.error.provider_code) == ("failed", "rejected", "missing_required_parameter")
+    assert (reply.status, reply.error.code, reply.error.provider_code) == (
+        "failed",
+        "rejected",
+        "missing_required_parameter",
+    )
     assert reply.error.retryable is False
     assert {bench.reply(request_id).attempts for request_id in good} == {1}
     assert bench.statuses() == {"succeeded": 6, "failed": 1}
@@ -159,3 +165,21 @@ def test_an_upload_that_is_refused_for_good_waits_for_a_person_and_says_so(bench
     assert (bench.owed(), bench.store.batches.outage("openai").message) == (3, "upload was refused with 404")
     bench.drain()
     assert bench.statuses() == {"succeeded": 3}
+
+
+def test_a_batch_that_is_refused_without_a_row_named_is_halved(bench: Any) -> None:
+    def poll(real: Any, provider_id: str) -> Any:
+        progress = real(provider_id)
+        if progress.outcome == "failed":
+            unknown = Refusal(scope="unknown", code="invalid_file", message="something is wrong")
+            return msgspec.structs.replace(progress, refusal=unknown)
+        return progress
+
+    bench.first.openai.replace("poll", poll)
+    bench.ask_many(5)
+    bench.add(CHAT, id="guilty", body='{"model":"gpt-5-mini"}')
+    bench.sent.append("guilty")
+    bench.drain()
+    assert bench.reply("guilty").error.code == "rejected"
+    assert bench.statuses() == {"succeeded": 5, "failed": 1}
+    assert bench.bill()["double_executions"] == 0

@@ -65,7 +65,9 @@ def test_an_error_of_mixed_attempts_is_a_provider_error(bench: Any) -> None:
     bench.tick()
     bench.first.openai.replace(
         "results",
-        lambda real, progress: (msgspec.structs.replace(r, kind="retryable", code="server_error") for r in real(progress)),
+        lambda real, progress: (
+            msgspec.structs.replace(r, kind="retryable", code="server_error") for r in real(progress)
+        ),
     )
     bench.drain()
     assert (bench.reply(request_id).error.code, bench.reply(request_id).attempts) == ("provider_error", 2)
@@ -128,7 +130,7 @@ def test_rows_of_others_are_ignored_and_reported(bench: Any, custom_id: str) -> 
 
 def test_a_row_whose_check_names_another_request_is_given_to_nobody(bench: Any) -> None:
     def crossed(row: Any) -> Any:
-        parsed = custom_ids.parse(row.custom_id)
+        parsed: Any = custom_ids.parse(row.custom_id)
         return msgspec.structs.replace(row, custom_id=custom_ids.make(parsed.nonce, CHAT, parsed.entry_id, "another"))
 
     foreign_rows(bench, crossed)
@@ -141,7 +143,7 @@ def test_a_row_whose_check_names_another_request_is_given_to_nobody(bench: Any) 
 
 def test_a_failure_of_an_older_attempt_changes_nothing(bench: Any) -> None:
     def older(row: Any) -> Any:
-        parsed = custom_ids.parse(row.custom_id)
+        parsed: Any = custom_ids.parse(row.custom_id)
         stale = custom_ids.make("a" * 10, CHAT, parsed.entry_id, "r0")
         return msgspec.structs.replace(row, custom_id=stale, kind="retryable", body=None)
 

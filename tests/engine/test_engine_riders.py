@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
+
+import msgspec
 
 from batchline.store import keys
 
@@ -119,3 +122,33 @@ def test_a_late_answer_settles_a_request_that_waits_in_the_retry_pool(bench: Any
     assert {bench.reply(request_id).attempts for request_id in asked} <= {1, 2}
     assert bench.statuses() == {"succeeded": 3}
     assert bench.run("ZCARD", keys.retry(CHAT)) == 0
+
+
+def test_a_rider_that_was_answered_meanwhile_does_not_shift_where_a_batch_is_split(
+    bench: Any, monkeypatch: Any, death: Any
+) -> None:
+    from batchline.engine import answers  # noqa: PLC0415
+    from batchline.engine.context import target  # noqa: PLC0415
+    from batchline.engine.entries import read_envelope  # noqa: PLC0415
+    from batchline.providers.openai import LIMITS, OpenAIProvider  # noqa: PLC0415
+    from batchline.providers.protocol import Limits  # noqa: PLC0415
+
+    asked = failed_once(bench, 6)
+    bench.advance(60)
+    bench.first.openai.break_before("upload", death())
+    with contextlib.suppress(death):
+        bench.tick()
+    where = target(bench.settings, CHAT)
+    (owed,) = bench.store.settling.owed(CHAT, [bench.entry_of(asked[0])])
+    answer = answers.cancelled(read_envelope(owed, where.lane), None, now_ms=bench.now_ms, sent=False)
+    codes = bench.store.settling.settle(
+        where.lane, [msgspec.structs.replace(answer, own=False)], batch=None, route="batch", now_ms=bench.now_ms
+    )
+    assert codes == [1]
+    small = Limits(max_requests=LIMITS.max_requests, max_bytes=500, max_inputs=LIMITS.max_inputs)
+    monkeypatch.setattr(OpenAIProvider, "limits", small)
+    bench.lapse()
+    bench.advance(60)
+    bench.drain()
+    assert bench.statuses() == {"cancelled": 1, "succeeded": 5}
+    assert bench.bill()["double_executions"] == 0

@@ -159,7 +159,11 @@ def test_the_ledger_is_the_sum_of_the_replies(bench: Any) -> None:
     bench.drain()
     replies = bench.all_replies().values()
     ledger = bench.ledger()
-    for field, name in (("list_nano:batch", "list_usd"), ("paid_nano:batch", "paid_usd"), ("saved_nano:batch", "saved_usd")):
+    for field, name in (
+        ("list_nano:batch", "list_usd"),
+        ("paid_nano:batch", "paid_usd"),
+        ("saved_nano:batch", "saved_usd"),
+    ):
         nano = [getattr(reply.cost, name) for reply in replies if reply.cost]
         assert ledger[field] == sum(round(float(usd) * 1e9) for usd in nano)
     assert ledger["tokens:output"] == sum(reply.usage.output_tokens for reply in replies if reply.usage)
@@ -176,6 +180,13 @@ def test_a_settled_batchs_sums_are_those_of_its_replies(bench: Any) -> None:
     assert (batch.succeeded, batch.failed, batch.retried, batch.rows) == (5, 1, 0, 6)
     assert batch.paid_nano == bench.ledger()["paid_nano:batch"]
     assert batch.waste_nano == 0
+
+
+def test_a_backlog_that_is_due_by_age_is_cut_as_one_batch(bench: Any) -> None:
+    bench.ask_many(2_500)
+    bench.advance(3600)
+    bench.tick()
+    assert [batch.requests for batch in bench.batches()] == [2_500]
 
 
 def test_idle_lanes_cost_a_tick_a_bounded_number_of_commands(bench: Any) -> None:
@@ -211,3 +222,20 @@ def test_no_more_batches_are_created_in_an_hour_than_the_account_allows(bench: A
     bench.advance(3600)
     bench.drain()
     assert bench.created() == 3
+
+
+def test_a_batch_that_was_cut_as_the_last_create_went_waits_for_the_next_hour(bench: Any) -> None:
+    bench.set("account", creates_per_hour=1)
+    bench.first.deaf = True
+    bench.ask("one")
+    bench.ask("two", HAIKU.replace("claude-haiku-4-5", "claude-sonnet-4-6"))
+    bench.ask("three", "openai:chat:gpt-5-nano")
+    bench.tick()
+    bench.first.deaf = False
+    bench.advance(30)
+    bench.tick()
+    assert sorted(batch.state for batch in bench.batches()) == ["cut", "submitted", "submitted"]
+    assert bench.first.openai.calls["delete_input"] == 1
+    bench.drain(step_s=600)
+    assert bench.statuses() == {"succeeded": 3}
+    assert bench.created() == 2

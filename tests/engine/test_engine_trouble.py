@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from starlette.responses import JSONResponse, Response
+from structlog.testing import capture_logs
 
-from batchline.errors import Retryable
+from batchline.errors import Ambiguous, Retryable
 from batchline.providers import make_provider
 from batchline.providers.protocol import AccountAccess
 from batchline.store import keys
@@ -197,3 +198,24 @@ def test_results_are_read_again_after_the_poll_interval(bench: Any) -> None:
     bench.advance(10)
     bench.tick()
     assert bench.owed() == 0
+
+
+@pytest.mark.parametrize("state", ["submitted", "reconciling"])
+def test_a_batch_whose_account_was_taken_out_of_the_settings_is_held_until_it_is_back(bench: Any, state: str) -> None:
+    if state == "reconciling":
+        bench.first.openai.break_after("create", Ambiguous("lost", account="openai", call="create"))
+    bench.ask_many(3)
+    bench.tick()
+    whole = bench.settings
+    bench.settings = whole.model_copy(update={"accounts": {"anthropic": whole.accounts["anthropic"]}})
+    with capture_logs() as logs:
+        for _ in range(3):
+            bench.advance(60)
+            bench.tick()
+    assert [batch.state for batch in bench.batches()] == [state]
+    assert {event["event"] for event in logs} == {"batch.held"}
+    assert "no account 'openai'" in logs[0]["reason"]
+    bench.settings = whole
+    bench.drain(step_s=300)
+    assert bench.statuses() == {"succeeded": 3}
+    assert bench.created() == 1

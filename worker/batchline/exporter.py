@@ -30,6 +30,7 @@ STATES = ("cut", "submitting", "reconciling", "submitted", "ended")
 TRIGGERS = ("requests", "bytes", "tokens", "age", "drain", "deadline")
 STATUSES = ("succeeded", "failed", "cancelled")
 ROUTES = ("batch", "realtime")
+REASONS = ("provider_error", "expired", "missing", "cancelled")
 TOKENS = ("input_uncached", "cache_read", "cache_write", "output")
 MONEY = (
     ("list", "batchline_list_usd", "What the answered requests cost at the realtime list price"),
@@ -113,8 +114,8 @@ def _outcomes(ledger: Mapping[str, Account]) -> Iterator[Metric]:
                 settled.add_metric([*lane, status, route], account.get(f"settled:{status}:{route}"))
             met.add_metric([*lane, route], account.get(f"deadlines_met:{route}"))
             missed.add_metric([*lane, route], account.get(f"deadlines_missed:{route}"))
-        for reason, count in account.having("retries:").items():
-            retries.add_metric([*lane, reason], count)
+        for reason in {*REASONS, *account.having("retries:")}:
+            retries.add_metric([*lane, reason], account.get(f"retries:{reason}"))
         for trigger in TRIGGERS:
             cut.add_metric([*lane, trigger], account.get(f"cut:{trigger}"))
         for outcome, count in account.having("callbacks:").items():

@@ -61,15 +61,16 @@ def tick_poll(context: Context, doorbells: Doorbells) -> None:
 def _advance(context: Context, doorbells: Doorbells, seen: OpenRange) -> None:
     """Walk one lane and cut its open range as often as it is due and has room."""
     where = target(context.settings, seen.lane)
-    for _ in range(WALKS_PER_TICK):
-        if seen.unwalked and not seen.full:
-            seen = _walk(context, where, seen)
-        trigger = _trigger(context, where, seen)
-        if trigger is None:
-            if not seen.unwalked:
+    walks = WALKS_PER_TICK
+    while walks:
+        # Age decides only over what is walked to its end, lest a backlog be cut into pieces of one walk each.
+        while seen.unwalked and not seen.full:
+            if not walks:
                 return
-            continue
-        if not _cut(context, where, doorbells, seen, trigger):
+            seen = _walk(context, where, seen)
+            walks -= 1
+        trigger = _trigger(context, where, seen)
+        if trigger is None or not _cut(context, where, doorbells, seen, trigger):
             return
         seen = OpenRange(lane=seen.lane, last=seen.last, unwalked=True)
 

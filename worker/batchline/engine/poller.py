@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import structlog
 
-from batchline.engine import refusals, settler
+from batchline.engine import refusals, settler, transitions
 from batchline.engine.context import Context, Target, target
 from batchline.errors import ProviderError
 from batchline.lanes import next_poll_s
@@ -26,6 +26,10 @@ def poll(context: Context, batch_id: str) -> None:
         log.debug("batch.not_to_poll", batch=batch.id, state=batch.state)
         return
     where = target(context.settings, batch.lane)
+    if where.problem:
+        transitions.held(batch, where)
+        _look_again(context, batch, context.settings.poll.max_interval)
+        return
     try:
         _advance(context, where, batch)
     except ProviderError as error:

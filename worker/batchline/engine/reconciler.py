@@ -19,6 +19,10 @@ LISTING_LAG_S = 60.0
 
 def reconcile(context: Context, where: Target, batch: Batch) -> None:
     """Look for a batch's attempt at the provider: adopt it, send it again if it is absent, or look again later."""
+    if where.problem:
+        transitions.held(batch, where)
+        context.store.batches.ambiguous(batch, look_ms=context.clock() + int(LISTING_LAG_S * 1000))
+        return
     provider = context.provider(batch.account)
     try:
         found = provider.find(_job(where, batch))

@@ -85,19 +85,11 @@ def _reject(context: Context, where: Target, batch: Batch, guilty: list[tuple[Ow
 
 def halve(context: Context, batch: Batch) -> None:
     """Split a batch in ``cut``: its riders from its range, or what it has of either in the middle."""
-    riders: list[str] = []
-    in_range: list[str] = []
+    riders, in_range = 0, []
     for page in context.store.settling.carried(batch):
-        for owed in page:
-            (riders if owed.attempts else in_range).append(owed.entry)
-    at, requests, keep = "", len(in_range), len(riders)
-    if riders and in_range:
-        at, requests = batch.after, 0
-    elif in_range:
-        requests = len(in_range) // 2
-        at = in_range[requests - 1]
-    else:
-        keep = len(riders) // 2
+        riders += sum(1 for owed in page if owed.attempts)
+        in_range += [owed.entry for owed in page if not owed.attempts]
+    at, requests, keep_riders = _middle(batch, riders, in_range)
     context.store.batches.split(
         batch,
         new_id=context.batch_id(),
@@ -105,7 +97,17 @@ def halve(context: Context, batch: Batch) -> None:
         requests=requests,
         tokens=batch.tokens * requests // max(len(in_range), 1),
         total_bytes=batch.bytes * requests // max(len(in_range), 1),
-        keep_riders=keep,
+        keep_riders=keep_riders,
         not_before_ms=context.clock(),
     )
-    log.info("batch.halved", batch=batch.id, lane=batch.lane, kept=requests + keep)
+    log.info("batch.halved", batch=batch.id, lane=batch.lane, kept=requests + keep_riders)
+
+
+def _middle(batch: Batch, riders: int, in_range: list[str]) -> tuple[str, int, int]:
+    """Return what stays with a batch that is halved: the last entry of its range ('' for all of it), how many, and riders."""
+    if riders and in_range:
+        return batch.after, 0, riders
+    if in_range:
+        half = max(1, len(in_range) // 2)
+        return in_range[half - 1], half, 0
+    return "", 0, riders // 2

@@ -28,11 +28,21 @@ UNANSWERED = {"expired": "expired", "cancelled": "cancelled"}
 
 
 class Pass(msgspec.Struct, kw_only=True):
-    """What one complete pass over a batch's results has seen; the cost is of all rows, settled by it or not."""
+    """What one complete pass over a batch's results has seen; the cost is of all rows, settled by it or not.
+
+    ``costed`` holds hashes of the custom_ids whose cost was added: a row that stands twice was run once.
+    """
 
     rows: int = 0
     unknown: int = 0
     paid_nano: int = 0
+    costed: set[int] = msgspec.field(default_factory=set)
+
+    def add_cost(self, custom_id: str, paid_nano: int) -> None:
+        """Add what a row cost, in nano-dollars, unless it stood there before."""
+        if paid_nano and hash(custom_id) not in self.costed:
+            self.costed.add(hash(custom_id))
+            self.paid_nano += paid_nano
 
 
 def settle(context: Context, where: Target, batch: Batch, provider: Provider, progress: Progress) -> None:
@@ -82,7 +92,7 @@ def _settle_chunk(context: Context, where: Target, batch: Batch, chunk: list[Res
     owed = context.store.settling.owed(where.lane.name, [custom_id.entry_id for custom_id, _ in ours])
     settling = _Chunk(context, where, batch)
     for (custom_id, result), entry in zip(ours, owed, strict=True):
-        seen.paid_nano += settling.take(custom_id, result, entry)
+        seen.add_cost(result.custom_id, settling.take(custom_id, result, entry))
     settling.settle()
 
 

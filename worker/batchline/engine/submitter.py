@@ -14,7 +14,7 @@ from batchline.engine import refusals, transitions
 from batchline.engine.context import Context, Target, target
 from batchline.engine.leases import LeaseKeeper
 from batchline.engine.reconciler import reconcile
-from batchline.engine.rendering import Rendered, Rendering
+from batchline.engine.rendering import Overflow, Rendered, Rendering
 from batchline.errors import Ambiguous, KeyRefused, LeaseLost, Permanent, ProviderError, Retryable
 from batchline.providers.protocol import Job, Provider
 from batchline.store import keys
@@ -60,7 +60,7 @@ def _submit_cut(context: Context, where: Target, batch: Batch) -> None:
     ):
         rendered = Rendering(context, where, batch, provider=provider, nonce=nonce, rows=rows).run(keeper)
         if rendered.overflow:
-            _split(context, batch, rendered)
+            _split(context, batch, rendered, rendered.overflow)
         if rendered.rows == 0 or provider is None:
             transitions.settled(context, where, batch, waste_nano=0)
             return
@@ -75,10 +75,8 @@ def _let_ride(context: Context, where: Target, batch: Batch) -> None:
     context.store.batches.ride(batch, horizon_ms=horizon_ms, max_requests=limit)
 
 
-def _split(context: Context, batch: Batch, rendered: Rendered) -> None:
-    overflow = rendered.overflow
-    if overflow is None:
-        return
+def _split(context: Context, batch: Batch, rendered: Rendered, overflow: Overflow) -> None:
+    """Keep what was rendered; the rest becomes a batch of its own."""
     context.store.batches.split(
         batch,
         new_id=context.batch_id(),
@@ -116,6 +114,7 @@ def _send(
         context.store.batches.release(
             batch, agenda=keys.AGENDA_ACCUMULATE, next_ms=context.clock() + int(CREATES_FULL_S * 1000)
         )
+        _forget_upload(provider, job)
         return
     if time.monotonic() - asked > context.settings.lease_seconds:
         # A worker that was frozen right here must not create late: its lease no longer covers the call.

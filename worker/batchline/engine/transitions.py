@@ -77,6 +77,11 @@ def trouble(context: Context, batch: Batch, error: ProviderError) -> int:
     return until
 
 
+def held(batch: Batch, where: Target) -> None:
+    """Say that a batch at its provider waits for its account or endpoint to be in the settings again."""
+    log.error("batch.held", batch=batch.id, lane=batch.lane, state=batch.state, reason=str(where.problem))
+
+
 def settled(context: Context, where: Target, batch: Batch, *, waste_nano: int) -> bool:
     """Close a batch that carries nothing any more; False when it still does: settle or retry that first."""
     done = context.store.batches.settled(

@@ -67,7 +67,12 @@ class Settling:
     def carried(self, batch: Batch, *, bodies: bool = False) -> Iterator[list[Owed]]:
         """Read what a batch still carries, in pages of bounded size: riders first, then its range, in order."""
         for page in self._rider_pages(batch):
-            yield [owed for owed in self.owed(batch.lane, page, bodies=bodies) if owed]
+            found = self.owed(batch.lane, page, bodies=bodies)
+            gone = [entry for entry, owed in zip(page, found, strict=True) if owed is None]
+            if gone:
+                # Answered by another batch meanwhile. A split counts riders, so none may stay that is not rendered.
+                self._connection.run("ZREM", keys.riders(batch.id), *gone)
+            yield [owed for owed in found if owed]
         where = [keys.batch(batch.id), keys.requests(batch.lane), keys.attempts(batch.lane), keys.cancels(batch.lane)]
         after = ""
         while True:
