@@ -75,6 +75,6 @@ $(STAMP):
 		$(PY) -m pip install --quiet --require-hashes -r requirements.lock && \
 		$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .; \
 	}; \
-	with_uv || with_pip; \
+	with_uv || UV_SYSTEM_CERTS=1 with_uv || with_pip; \
 	rm -f $(VENV)/.ready-*; \
 	touch $@
