@@ -100,7 +100,7 @@ def test_the_lanes_beta_goes_with_the_create_and_the_realtime_call(stage: Stage,
         (403, KeyRefused),
         (400, Permanent),
         (413, Permanent),
-        (308, Permanent),
+        (308, Retryable),
     ],
 )
 def test_a_refused_create_is_one_post(

@@ -16,12 +16,12 @@ NOW = 1_793_000_000.0
 @pytest.mark.parametrize(
     ("status", "of_read", "of_create"),
     [
-        (302, Permanent, Permanent),
+        (302, Permanent, Retryable),
         (400, Permanent, Permanent),
         (401, KeyRefused, KeyRefused),
         (402, KeyRefused, KeyRefused),
         (403, KeyRefused, KeyRefused),
-        (404, Permanent, Permanent),
+        (404, Permanent, Retryable),
         (408, Retryable, Ambiguous),
         (409, Retryable, Ambiguous),
         (413, Permanent, Permanent),

@@ -92,7 +92,7 @@ def test_a_create_is_one_post_with_our_mark_on_it(stage: Stage, provider: OpenAI
         (401, KeyRefused),
         (403, KeyRefused),
         (400, Permanent),
-        (404, Permanent),
+        (404, Retryable),
     ],
 )
 def test_a_refused_create_is_one_post(

@@ -107,6 +107,10 @@ def _clamp(seconds: float) -> float:
     return min(max(seconds, 0.0), _DAY_S)
 
 
+_NOBODY_HOME = frozenset({404, 405})
+"""At a create call these tell of a wrong address, never of a bad request; the requests must not be refused for it."""
+
+
 class CallRules(msgspec.Struct, frozen=True, kw_only=True):
     """How a call's failures are to be read.
 
@@ -155,6 +159,8 @@ def refused(rules: CallRules, status: int, headers: Mapping[str, str], body: byt
     text = f"{head}: {told.message[:MAX_QUOTED]}" if told.message else head
     if status < 400:
         text = f"{head}; a redirect is not followed here, set the account's base_url right"
+    elif rules.call == "create" and status in _NOBODY_HOME:
+        text = f"{head}; there is no batch API at the account's base_url, set it right; requests wait until then"
     return _kind(rules, status)(
         text, account=rules.account, call=rules.call, code=code, retry_after_s=retry_after_s(headers, now)
     )
@@ -172,7 +178,8 @@ def is_request_at_fault(status: int, told: Told) -> bool:
 
 
 def _kind(rules: CallRules, status: int) -> type[ProviderError]:
-    if status == 429:
+    misdirected = status < 400 or status in _NOBODY_HOME
+    if status == 429 or (rules.call == "create" and misdirected):
         return Retryable
     if status >= 500 or status in _ASK_LATER:
         return rules.unsure if rules.complete() else Retryable
@@ -191,7 +198,8 @@ def broken(rules: CallRules, cause: BaseException) -> ProviderError:
     name = type(cause).__name__
     head = f"{rules.call} on account {rules.account!r}"
     if isinstance(cause, httpx2.UnsupportedProtocol | httpx2.InvalidURL):
-        return Permanent(
+        kind = Retryable if rules.call == "create" else Permanent
+        return kind(
             f"{head}: the account's base_url is no http(s) address; set it right",
             account=rules.account,
             call=rules.call,
