@@ -13,15 +13,20 @@ from batchline.errors import UsageError
 from batchline.settings.account import Account
 from batchline.settings.rules import (
     FROZEN,
+    Durability,
     Flush,
     FlushChange,
     IdWindow,
     Limits,
     Poll,
+    Pressure,
+    Reconcile,
     Retry,
     RetryChange,
     Span,
+    Stuck,
 )
+from batchline.settings.units import Seconds
 
 Rules = TypeVar("Rules", Flush, Retry)
 
@@ -92,6 +97,10 @@ class Settings(BaseSettings):
     retry: Retry = Retry()
     id_window: IdWindow = IdWindow()
     limits: Limits = Limits()
+    pressure: Pressure = Pressure()
+    stuck: Stuck = Stuck()
+    reconcile: Reconcile = Reconcile()
+    durability: Durability = Durability()
     lease_seconds: Span = 30.0
     """How long a worker may act on a batch or lane without renewing its right to."""
     tick_interval: Span = 1.0
@@ -99,6 +108,8 @@ class Settings(BaseSettings):
     """Most seconds that a provider's create call may take."""
     reply_ttl: Span = 604_800.0
     batch_record_ttl: Span = 604_800.0
+    files_kept: Annotated[Seconds, Field(ge=3600)] = 3600.0
+    """How long after settling a batch its files stay at the provider; an hour at the least."""
     spool_dir: Path | None = None
     """Where batch inputs and results are spooled; None is the system's directory for temporary files."""
     exporter_port: Annotated[int, Field(ge=0, le=65_535)] = 9464

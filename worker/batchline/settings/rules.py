@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,6 +14,7 @@ Count = Annotated[int, Field(ge=1)]
 Wait = Annotated[Seconds, Field(ge=0)]
 Span = Annotated[Seconds, Field(gt=0)]
 Size = Annotated[Bytes, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Flush(BaseModel):
@@ -76,3 +77,47 @@ class Limits(BaseModel):
     model_config = FROZEN
     max_body_bytes: Size = 8 * 2**20
     max_lanes: Count = 10_000
+
+
+class Pressure(BaseModel):
+    """When a store that fills up takes no new requests, and when settling pauses: shares of its maxmemory.
+
+    ``max_queue`` is the most replies that may wait in one callback queue before settling into it pauses.
+    """
+
+    model_config = FROZEN
+    refuse_above: Share = 0.8
+    pause_above: Share = 0.9
+    max_queue: Count = 1_000_000
+
+
+class Stuck(BaseModel):
+    """What becomes of a batch that made no progress for so long: it is reported, and then waited for or cancelled.
+
+    A cancelled one is settled with what it has, and the rest goes again. Providers that tell no progress count from submission.
+    """
+
+    model_config = FROZEN
+    after: Span = 93_600.0
+    action: Literal["wait", "cancel"] = "wait"
+
+
+class Reconcile(BaseModel):
+    """How submissions of unknown end are resolved, and how the provider's list is audited for batches nobody knows.
+
+    ``listing_lag``: nothing is absent before a provider's list had so long. ``audit_every`` and ``audit_window``: how often
+    the batches of an account are listed, and how far back.
+    """
+
+    model_config = FROZEN
+    listing_lag: Wait = 60.0
+    audit_every: Span = 900.0
+    audit_window: Span = 259_200.0
+
+
+class Durability(BaseModel):
+    """What an intent needs before its create: acknowledgement by so many replicas, within so long; always an fsync."""
+
+    model_config = FROZEN
+    replicas: Annotated[int, Field(ge=0)] = 0
+    timeout: Span = 5.0
