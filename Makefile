@@ -16,7 +16,7 @@ unexport $(filter OPENAI_% ANTHROPIC_% AZURE_OPENAI_% GEMINI_% GOOGLE_% BATCHLIN
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTEST_ADDOPTS
 
 .DEFAULT_GOAL := help
-.PHONY: demo test lint types contracts lock setup clean help
+.PHONY: demo test soak lint types contracts lock setup clean help
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile
@@ -26,6 +26,10 @@ demo: setup  ## run the main job on this machine: no Redis, no API key needed
 
 test: setup  ## run the tests
 	@$(PY) -m pytest -n 2
+
+SECONDS ?= 120
+soak: setup  ## lose nothing, pay for nothing twice: SECONDS of trouble (120; 900 is the long one), then an audit
+	@$(PY) bench/soak.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 lint: setup  ## check style and format
 	@$(PY) -m ruff check .

@@ -19,7 +19,7 @@ for name in [name for name in os.environ if name.startswith(("BATCHLINE_", "OPEN
 def store_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreProcess]:
     """One store process of this test session's own (TEST_STORE_SERVER names another server's binary)."""
     folder: Path = tmp_path_factory.mktemp("store")
-    process = StoreProcess(folder, binary=os.environ.get("TEST_STORE_SERVER"), fsync="no").start()
+    process = StoreProcess(folder, binary=os.environ.get("TEST_STORE_SERVER"), fsync="always").start()
     yield process
     process.kill()
 

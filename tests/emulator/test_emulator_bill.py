@@ -83,3 +83,22 @@ def test_refused_batches_count_as_created_but_cost_nothing(sim: Any, chat: Any) 
     bad["url"] = "/v1/responses"
     sim.run([bad])
     assert (sim.bill()["batches_created"], sim.bill()["models"]) == ({"openai": 1}, [])
+
+
+def test_each_message_was_paid_once_when_charges_equal_messages(sim: Any, chat: Any, message: Any) -> None:
+    sim.run([chat("a"), chat("b"), chat("[[fail]]")])
+    sim.run_messages([message("a", "a")])
+    bill = sim.bill()
+    assert bill["executions"] == {"openai": 3, "anthropic": 1}
+    assert bill["charges"] == bill["messages"] == {"openai": 2, "anthropic": 1}
+    assert (bill["double_executions"], bill["doubles"]) == (0, [])
+
+
+def test_a_message_paid_three_times_is_named_with_its_number(sim: Any, chat: Any) -> None:
+    for custom_id in ("n1-x", "n2-x", "n3-x"):
+        sim.run([chat("a", custom_id)])
+    bill = sim.bill()
+    assert (bill["charges"], bill["messages"], bill["double_executions"]) == ({"openai": 3}, {"openai": 1}, 2)
+    assert bill["doubles"] == [
+        {"provider": "openai", "model": "gpt-5-mini", "sha256_prefix": "ca978112ca1bbdca", "executions": 3}
+    ]

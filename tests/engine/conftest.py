@@ -23,8 +23,9 @@ from batchline.emulator import Options
 from batchline.emulator.app import create_app
 from batchline.emulator.serve import serving
 from batchline.emulator.world import Emulator
-from batchline.engine import accumulator, poller, submitter
+from batchline.engine import accumulator, auditor, files, poller, submitter
 from batchline.engine.context import Context
+from batchline.engine.shutdown import Shutdown
 from batchline.errors import LeaseLost
 from batchline.providers import make_provider
 from batchline.providers.protocol import AccountAccess
@@ -120,6 +121,7 @@ class Worker:
         """What this worker was told when it had lost a lease."""
         self._bench = bench
         self.name = name
+        self.shutdown = Shutdown()
 
     @property
     def context(self) -> Context:
@@ -132,6 +134,7 @@ class Worker:
             clock=lambda: self._bench.now_ms,
             dice=self._bench.dice,
             worker=self.name,
+            shutdown=self.shutdown,
         )
 
     def tick(self) -> None:
@@ -146,6 +149,15 @@ class Worker:
     def poll(self, batch_id: str) -> None:
         """Answer the doorbell of a batch at its provider."""
         self._step(poller.poll, batch_id)
+
+    def file(self, file: str) -> None:
+        """Answer the doorbell of a provider's file that is due to be deleted."""
+        if not self.deaf:
+            files.delete(self.context, file)
+
+    def audit(self, account: str) -> None:
+        """Answer the doorbell of an account that is due to be audited."""
+        self._step(auditor.audit_in_turn, account)
 
     def _step(self, step: Callable[[Context, str], None], batch_id: str) -> None:
         if self.deaf:

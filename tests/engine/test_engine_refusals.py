@@ -99,7 +99,7 @@ def test_a_full_token_queue_is_waited_for_without_using_an_attempt(bench: Any) -
 
 def test_an_input_file_that_is_gone_is_uploaded_again(bench: Any) -> None:
     def create(real: Any, rows: Any, job: Any, *, timeout_s: float) -> Any:
-        bench.first.openai.delete_input(job.input_ref)
+        bench.first.openai.delete_file(job.input_ref)
         bench.first.openai.replace("create", lambda real, *args, **named: real(*args, **named))
         return real(rows, job, timeout_s=timeout_s)
 

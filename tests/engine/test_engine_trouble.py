@@ -99,7 +99,7 @@ def test_the_uploaded_file_of_a_create_that_was_refused_is_deleted(bench: Any) -
     bench.wire.fault = failing(429, BATCHES, times=1)
     bench.ask("hello")
     bench.tick()
-    assert bench.first.openai.calls["delete_input"] == 1
+    assert bench.first.openai.calls["delete_file"] == 1
 
 
 @pytest.mark.parametrize("account", ["openai", "anthropic"])

@@ -288,7 +288,7 @@ def test_a_realtime_answer_that_is_lost_may_have_been_paid(stage: Stage, provide
 
 
 def test_there_are_no_files(provider: AnthropicProvider) -> None:
-    provider.delete_input("file-x")
+    provider.delete_file("file-x")
     with pytest.raises(NotImplementedError):
         provider.upload(io.BytesIO(ROWS), JOB)
 

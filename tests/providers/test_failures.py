@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchline.errors import Ambiguous, KeyRefused, Permanent, ProviderError, Retryable
+from batchline.errors import Ambiguous, KeyRefused, NotFound, Permanent, ProviderError, Retryable
 from batchline.providers.failures import CallRules, Keyed, read_error, refused, retry_after_s, translated
 from batchline.providers.protocol import AccountAccess
 
@@ -21,7 +21,7 @@ NOW = 1_793_000_000.0
         (401, KeyRefused, KeyRefused),
         (402, KeyRefused, KeyRefused),
         (403, KeyRefused, KeyRefused),
-        (404, Permanent, Retryable),
+        (404, NotFound, Retryable),
         (408, Retryable, Ambiguous),
         (409, Retryable, Ambiguous),
         (413, Permanent, Permanent),

@@ -309,7 +309,7 @@ def test_cancel_only_asks(stage: Stage, provider: OpenAIProvider, status: int) -
 @pytest.mark.parametrize("status", [200, 404])
 def test_deleting_an_input_that_is_gone_is_no_error(stage: Stage, provider: OpenAIProvider, status: int) -> None:
     stage.says({"id": "file-in", "deleted": True}) if status == 200 else stage.refuses(status)
-    provider.delete_input("file-in")
+    provider.delete_file("file-in")
     assert (stage.asked[0].method, stage.asked[0].path) == ("DELETE", "/v1/files/file-in")
 
 

@@ -15,6 +15,7 @@ from batchline.lanes import OpenRange, Trigger, parse_lane
 from batchline.requests import Cost, Request, Usage
 from batchline.store import Store, keys
 from batchline.store.callbacks import SILENT_MS, Reader
+from batchline.store.dead import Place
 from batchline.store.records import Batch, CutAnswer
 from batchline.store.settling import Answer, Queue, Retry
 
@@ -103,12 +104,22 @@ class Scene:
         assert self.cut(batch_id) == "cut"
         return self.claim(batch_id)
 
-    def intent(self, batch: Batch, *, nonce: str = "n1", max_creates: int = 100, call_s: float = 60) -> bool:
+    def intent(
+        self,
+        batch: Batch,
+        *,
+        nonce: str = "n1",
+        max_creates: int = 100,
+        call_s: float = 60,
+        rows: int = 3,
+        tagged: bool = True,
+    ) -> str:
         """cut → submitting."""
         return self.store.batches.intent(
             batch,
+            tagged=tagged,
             nonce=nonce,
-            rows=3,
+            rows=rows,
             row_bytes=300,
             input_ref="file-1",
             now_ms=NOW,
@@ -125,7 +136,7 @@ class Scene:
     def submitting(self, *ids: str, batch_id: str = "b1") -> Batch:
         """Return a batch in submitting."""
         batch = self.batch(*ids, batch_id=batch_id)
-        assert self.intent(batch, nonce=f"nonce-{batch_id}")
+        assert self.intent(batch, nonce=f"nonce-{batch_id}") == "durable"
         return self.get(batch_id)
 
     def submitted(self, *ids: str, batch_id: str = "b1") -> Batch:
@@ -175,6 +186,13 @@ class Scene:
         """Send entries to the retry pool."""
         items = [Retry(entry=e, record=b'{"used":1}', not_before_ms=not_before_ms, reason="expired") for e in entries]
         return self.store.settling.retry(self.lane, items, batch=batch)
+
+    def bury(self, *ids: str, record: bytes = b'{"used":3,"errors":[]}') -> list[Place]:
+        """Give requests up; returns where their dead letters lie, oldest entry first."""
+        entries = self.add(*ids)
+        rows = [self.answer(e, i, status="failed", dead=record) for e, i in zip(entries, ids, strict=True)]
+        assert self.settle(*rows) == [1] * len(ids)
+        return [Place(lane=LANE, entry=entry, died_ms=NOW) for entry in entries]
 
     def settled(self, batch: Batch, **changes: Any) -> Batch | None:
         """ended, cut → settled."""
@@ -281,6 +299,29 @@ class Scene:
         prepared: Callable[[], object] = getattr(self, f"_scene_{script}")()
         return prepared
 
+    def adopt(self, batch_id: str = "b9") -> bool:
+        """Put an orphan on record."""
+        return self.store.orphans.adopt(
+            "openai",
+            batch_id=batch_id,
+            lane=LANE,
+            provider_id="p9",
+            nonce="lost",
+            rows=2,
+            created_ms=NOW - 50,
+            expires_ms=0,
+            now_ms=NOW,
+        )
+
+    def _scene_adopt(self) -> Callable[[], object]:
+        return self.adopt
+
+    def _scene_embark(self) -> Callable[[], object]:
+        entries = self.add("r1", "r2")
+        self.adopt("b1")
+        batch = self.claim("b1")
+        return lambda: self.store.orphans.embark(batch, entries, record=b"{}")
+
     def _scene_again(self) -> Callable[[], object]:
         batch = self.submitted("r1")
         return lambda: self.store.batches.again(batch, not_before_ms=NOW + 5, reason="no room")
@@ -311,6 +352,10 @@ class Scene:
         self.add("r1")
         return self.store.ledger.depths
 
+    def _scene_drop(self) -> Callable[[], object]:
+        places = self.bury("r1", "r2")
+        return lambda: self.store.dead.drop(places)
+
     def _scene_ended(self) -> Callable[[], object]:
         batch = self.submitted("r1")
         return lambda: self.end(batch)
@@ -318,9 +363,21 @@ class Scene:
     def _scene_enqueue(self) -> Callable[[], object]:
         return lambda: self.enqueue("r1")
 
+    def _scene_find(self) -> Callable[[], object]:
+        self.add("r1", "r2")
+        return lambda: list(self.store.intake.find(LANE, "r1"))
+
     def _scene_intent(self) -> Callable[[], object]:
         batch = self.batch("r1")
         return lambda: self.intent(batch)
+
+    def _scene_disown(self) -> Callable[[], object]:
+        batch = self.submitted("r1")
+        return lambda: self.store.batches.disown(batch, look_ms=NOW + 5)
+
+    def _scene_letters(self) -> Callable[[], object]:
+        places = self.bury("r1", "r2")
+        return lambda: list(self.store.dead.letters(places))
 
     def _scene_look(self) -> Callable[[], object]:
         self.add("r1")
@@ -344,6 +401,10 @@ class Scene:
         reader = self.reader()
         return lambda: reader.take_many(10)
 
+    def _scene_redrive(self) -> Callable[[], object]:
+        places = self.bury("r1", "r2")
+        return lambda: self.store.dead.redrive(places)
+
     def _scene_release(self) -> Callable[[], object]:
         batch = self.batch("r1")
         return lambda: self.store.batches.release(batch, agenda=keys.AGENDA_ACCUMULATE, next_ms=NOW + 5)
@@ -356,6 +417,10 @@ class Scene:
         batch = self.ended("r1", "r2")
         entries = self.carried(batch)
         return lambda: self.retry(batch, entries)
+
+    def _scene_revoke(self) -> Callable[[], object]:
+        self.submitted("r1")
+        return lambda: self.store.intake.revoke("b1", now_ms=NOW - 5)
 
     def _scene_ride(self) -> Callable[[], object]:
         self.pool(2)
@@ -385,6 +450,25 @@ class Scene:
     def _scene_submitted(self) -> Callable[[], object]:
         batch = self.submitting("r1")
         return lambda: self.submit(batch)
+
+    def _scene_deleted(self) -> Callable[[], object]:
+        self.run("ZADD", keys.FILES, NOW, "openai|file-1")
+        return lambda: self.store.files.failed("openai|file-1", now_ms=NOW)
+
+    def _scene_length(self) -> Callable[[], object]:
+        self.run("RPUSH", keys.reply_list("out"), "one")
+        queue = Queue(kind="list", key=keys.reply_list("out"), default="")
+        return lambda: self.store.settling.waiting([queue])
+
+    def _scene_note(self) -> Callable[[], object]:
+        batch = self.submitted("r1")
+        return lambda: self.store.batches.note(batch, done=3, status="running")
+
+    def _scene_tick(self) -> Callable[[], object]:
+        return lambda: self.store.take_tick("poll", holder="me", seconds=5)
+
+    def _scene_ticked(self) -> Callable[[], object]:
+        return lambda: self.store.note_tick("poll", NOW)
 
     def _scene_walk(self) -> Callable[[], object]:
         self.add("r1", "r2")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import redis
 
-from batchline.errors import LeaseLost, StoreError, StoreFull
+from batchline.errors import LeaseLost, StoreError, StoreFull, StoreUnreachable
 from batchline.store import Store
 from batchline.store.connection import translate
 from batchline.store.ledger import LaneDepth, size_bucket, time_bucket
@@ -19,8 +19,8 @@ from batchline.store.ledger import LaneDepth, size_bucket, time_bucket
         (redis.ResponseError("LEASELOST somebody else"), LeaseLost),
         (redis.exceptions.OutOfMemoryError("command not allowed"), StoreFull),
         (redis.ResponseError("Command # 1 caused error: OOM command not allowed when used memory"), StoreFull),
-        (redis.ConnectionError("redis://:secret@host refused"), StoreError),
-        (redis.TimeoutError("redis://:secret@host"), StoreError),
+        (redis.ConnectionError("redis://:secret@host refused"), StoreUnreachable),
+        (redis.TimeoutError("redis://:secret@host"), StoreUnreachable),
         (redis.ResponseError("WRONGTYPE"), StoreError),
     ],
 )
@@ -65,7 +65,7 @@ def test_the_depth_of_a_lane_is_what_is_owed_and_what_was_ever_added(scene: Any)
     scene.settle(scene.answer(first))
     scene.walk()
     assert scene.store.ledger.depths() == [
-        LaneDepth(lane=scene.lane.name, owed=1, added=2, since_ms=scene.now - 10_000)
+        LaneDepth(lane=scene.lane.name, owed=1, added=2, since_ms=scene.now - 10_000, dead=0)
     ]
 
 

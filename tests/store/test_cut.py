@@ -14,7 +14,7 @@ def test_a_batch_takes_over_the_range_and_its_totals(scene: Any) -> None:
     batch = scene.get()
     assert (batch.state, batch.lane, batch.account, batch.trigger) == ("cut", scene.lane.name, "openai", "requests")
     assert (batch.after, batch.last, batch.requests, batch.bytes, batch.tokens) == ("0-0", entries[1], 2, 220, 6)
-    assert (batch.largest, batch.riders, batch.cut_ms, batch.fence) == (10, 0, scene.now, 0)
+    assert (batch.largest, batch.riders, batch.cut_ms, batch.fence) == (12, 0, scene.now, 0)
 
 
 def test_the_open_range_begins_anew_after_the_batch(scene: Any) -> None:

@@ -50,7 +50,7 @@ def test_an_intent_is_refused_when_the_creates_of_the_hour_are_used_up(scene: An
     scene.submitting("r1", batch_id="b1")
     batch = scene.batch("r2", batch_id="b2")
     before = scene.snapshot()
-    assert not scene.intent(batch, max_creates=1)
+    assert scene.intent(batch, max_creates=1) == "creates"
     assert scene.snapshot() == before
 
 
@@ -167,7 +167,7 @@ def test_results_are_never_thrown_away_by_again(scene: Any) -> None:
 
 def test_a_batch_can_be_submitted_again_under_a_new_nonce(scene: Any) -> None:
     again(scene, scene.submitted("r1"))
-    assert scene.intent(scene.claim(), nonce="second")
+    assert scene.intent(scene.claim(), nonce="second") == "durable"
     assert scene.submit(scene.get(), provider_id="p2")
     assert (scene.get().nonce, scene.get().provider_id) == ("second", "p2")
 
@@ -196,3 +196,65 @@ def test_records_are_read_together_and_missing_ones_left_out(scene: Any) -> None
     scene.batch("r1")
     assert [batch.id for batch in scene.store.batches.records(["nowhere", "b1"])] == ["b1"]
     assert scene.store.batches.get("nowhere") is None
+
+
+def test_without_tags_no_create_starts_while_one_with_as_many_rows_may_run(scene: Any) -> None:
+    scene.intent(scene.batch("r1", batch_id="b1"), tagged=False)
+    twin = scene.batch("r2", batch_id="b2")
+    before = scene.snapshot()
+    assert scene.intent(twin, nonce="n2", tagged=False) == "twin_submitting"
+    assert scene.snapshot() == before
+
+
+def test_without_tags_an_unresolved_attempt_holds_up_only_those_with_as_many_rows(scene: Any) -> None:
+    first = scene.batch("r1", batch_id="b1")
+    scene.intent(first, tagged=False)
+    scene.store.batches.ambiguous(first, look_ms=scene.now)
+    other = scene.batch("r2", batch_id="b2")
+    assert scene.intent(other, nonce="n2", tagged=False) == "twin_reconciling"
+    assert scene.intent(other, nonce="n2", rows=2, tagged=False) == "durable"
+
+
+def test_without_tags_a_recorded_batch_holds_up_nobody(scene: Any) -> None:
+    scene.intent(scene.batch("r1", batch_id="b1"), tagged=False)
+    scene.submit(scene.get("b1"))
+    assert scene.run("EXISTS", keys.account_intents("openai")) == 0
+    assert scene.intent(scene.batch("r2", batch_id="b2"), nonce="n2", tagged=False) == "durable"
+
+
+def test_tags_make_twins_harmless(scene: Any) -> None:
+    scene.submitting("r1", batch_id="b1")
+    assert scene.intent(scene.batch("r2", batch_id="b2"), nonce="n2") == "durable"
+
+
+def test_an_attempt_that_the_store_forgot_is_put_on_record_from_cut(scene: Any) -> None:
+    batch = scene.batch("r1")
+    assert scene.store.batches.submitted(
+        batch, provider_id="p1", submitted_ms=1, expires_ms=0, first_poll_ms=2, forgotten=("lost", 1)
+    )
+    assert (scene.get().state, scene.get().nonce, scene.get().rows) == ("submitted", "lost", 1)
+
+
+def test_a_batch_in_cut_is_not_submitted_without_a_forgotten_attempt(scene: Any) -> None:
+    with pytest.raises(StoreError, match="STATE"):
+        scene.submit(scene.batch("r1"))
+
+
+@pytest.mark.parametrize("state", ["submitted", "ended"])
+def test_a_disowned_provider_batch_is_free_for_others_and_remembered_here(scene: Any, state: str) -> None:
+    batch = scene.submitted("r1") if state == "submitted" else scene.ended("r1")
+    scene.store.batches.disown(batch, look_ms=scene.now)
+    found = scene.get()
+    assert (found.state, found.provider_id, found.disowned) == ("reconciling", "", "provider-b1")
+    assert scene.run("EXISTS", keys.provider_batch("openai", "provider-b1")) == 0
+    assert scene.run("HEXISTS", keys.account_open("openai"), "b1") == 1
+
+
+def test_the_time_at_which_the_input_file_was_deleted_is_kept_until_the_batch_goes_again(scene: Any) -> None:
+    batch = scene.submitting("r1")
+    scene.store.batches.ambiguous(batch, look_ms=1, fenced_ms=77)
+    scene.store.batches.ambiguous(batch, look_ms=1)
+    assert scene.get().fenced_ms == 77
+    scene.age()
+    again(scene, batch)
+    assert scene.get().fenced_ms == 0

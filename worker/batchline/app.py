@@ -6,19 +6,23 @@ never retried, and may be lost or come twice.
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import structlog
-from celery import Celery, signals
+from celery import Celery, Task, bootsteps, signals
 from kombu.entity import Queue
+from kombu.exceptions import OperationalError
 
-from batchline import logs
-from batchline.engine import accumulator, poller, submitter
+from batchline import killpoints, logs
+from batchline.engine import accumulator, auditor, files, poller, submitter
 from batchline.engine.context import Context
-from batchline.errors import LeaseLost, StoreError
+from batchline.errors import LeaseLost, StoreError, UsageError
 from batchline.runtime import context
-from batchline.settings import load_settings
+from batchline.settings import Settings, load_settings
 from batchline.ticker import Ticker
 
 log = structlog.get_logger("batchline.worker")
@@ -26,11 +30,25 @@ log = structlog.get_logger("batchline.worker")
 ACCUMULATE = "batchline.accumulate"
 POLL = "batchline.poll"
 
+GRACE_OVER = 1
+"""Exit code of a worker whose steps did not end within the grace period."""
+STEPS_PER_TICK = 4
+"""How many steps one tick runs itself while doorbells cannot be sent."""
+
 app = Celery("batchline", set_as_current=False)
 
 
+def _settings() -> Settings:
+    """Load the settings; wrong ones end a plain `celery worker` with one line each, as they do `batchline worker`."""
+    try:
+        return load_settings()
+    except UsageError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - logging needs the settings first
+        raise SystemExit(2) from None
+
+
 def _configuration() -> dict[str, Any]:
-    settings = load_settings()
+    settings = _settings()
     return {
         "broker_url": settings.broker_url,
         "result_backend": None,
@@ -40,7 +58,12 @@ def _configuration() -> dict[str, Any]:
         "task_acks_late": False,
         "task_queues": [Queue(ACCUMULATE), Queue(POLL)],
         "task_default_queue": ACCUMULATE,
-        "task_routes": {"batchline.submit": {"queue": ACCUMULATE}, "batchline.poll": {"queue": POLL}},
+        "task_routes": {
+            "batchline.submit": {"queue": ACCUMULATE},
+            "batchline.poll": {"queue": POLL},
+            "batchline.file": {"queue": POLL},
+            "batchline.audit": {"queue": POLL},
+        },
         "worker_pool": "threads",
         "worker_concurrency": 4,
         "worker_prefetch_multiplier": 1,
@@ -78,6 +101,18 @@ def poll(batch_id: str) -> None:
     _step(poller.poll, batch_id)
 
 
+@app.task(name="batchline.file")
+def delete_file(name: str) -> None:
+    """Delete a provider's file that nobody needs any more."""
+    _step(files.delete, name)
+
+
+@app.task(name="batchline.audit")
+def audit(account: str) -> None:
+    """Look for an account's batches that the store does not know."""
+    _step(auditor.audit_in_turn, account)
+
+
 def _step(step: Callable[[Context, str], None], batch_id: str) -> None:
     """Run one step. What fails here is still on the agenda: the doorbell rings again after a lease."""
     try:
@@ -89,18 +124,48 @@ def _step(step: Callable[[Context, str], None], batch_id: str) -> None:
 
 
 class CeleryDoorbells:
-    """Rings by task messages; each expires when the agenda would ring again anyway."""
+    """Rings by task messages; each expires when the agenda would ring again anyway. One is made for each tick.
+
+    When the broker takes no messages (it is full, or away), the tick runs the steps itself, a few at a time: a full store
+    could never be drained otherwise. What is left over rings again after a lease.
+    """
 
     def __init__(self, expires_s: float) -> None:
         self._expires_s = expires_s
+        self._broken = False
+        self._left = STEPS_PER_TICK
 
     def submit(self, batch_id: str) -> None:
         """Ring for a batch in cut, submitting or reconciling."""
-        submit.apply_async((batch_id,), expires=self._expires_s)
+        self._ring(submit, batch_id)
 
     def poll(self, batch_id: str) -> None:
         """Ring for a batch in submitted or ended."""
-        poll.apply_async((batch_id,), expires=self._expires_s)
+        self._ring(poll, batch_id)
+
+    def file(self, file: str) -> None:
+        """Ring for a provider's file that is due to be deleted."""
+        self._ring(delete_file, file)
+
+    def audit(self, account: str) -> None:
+        """Ring for an account that is due to be audited."""
+        self._ring(audit, account)
+
+    def _ring(self, task: Task, name: str) -> None:
+        if not self._broken:
+            try:
+                with killpoints.around(task.name.replace("batchline", "doorbell"), _lost):
+                    task.apply_async((name,), expires=self._expires_s)
+            except OperationalError as error:
+                self._broken = True
+                log.warning("doorbell.failed", task=task.name, reason=type(error.__cause__ or error).__name__)
+        if self._broken and self._left:
+            self._left -= 1
+            task(name)
+
+
+def _lost() -> Exception:
+    return OperationalError("the broker's connection broke off (kill point)")
 
 
 def _tick_accumulate(context: Context) -> None:
@@ -112,27 +177,63 @@ def _tick_poll(context: Context) -> None:
 
 
 TICKS = {ACCUMULATE: ("accumulate", _tick_accumulate), POLL: ("poll", _tick_poll)}
-_tickers: list[Ticker] = []
+_running: list[tuple[Context, Ticker]] = []
 
 
 @signals.setup_logging.connect
 def _set_up_logging(**_: Any) -> None:
-    settings = load_settings()
+    settings = _settings()
     logs.configure(settings.log_format, settings.log_level)
 
 
+class Ticking(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Ticks as soon as the worker's pool runs. Celery's consumer may come much later: a full broker lets none begin."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def start(self, parent: Any) -> None:
+        """Start the tick of each role that this worker serves."""
+        queues = parent.app.amqp.queues.consume_from
+        ticker = Ticker(context, {role: tick for queue, (role, tick) in TICKS.items() if queue in queues})
+        _running.append((context(), ticker))
+        ticker.start()
+
+    def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
+        """Let the tick that runs end, with the step that it may be running itself."""
+        for own, ticker in _running:
+            own.shutdown.ask()
+            ticker.stop()
+            ticker.join(own.settings.shutdown_grace)
+        _running.clear()
+
+
+app.steps["worker"].add(Ticking)
+
+
 @signals.worker_ready.connect
-def _start_ticking(sender: Any, **_: Any) -> None:
+def _say_ready(sender: Any, **_: Any) -> None:
     queues = sender.app.amqp.queues.consume_from
-    ticks = dict(TICKS[name] for name in queues if name in TICKS)
-    ticker = Ticker(context, ticks)
-    _tickers.append(ticker)
-    ticker.start()
-    log.info("worker.ready", roles=sorted(ticks), worker=context().worker)
+    roles = sorted(role for queue, (role, _) in TICKS.items() if queue in queues)
+    log.info("worker.ready", roles=roles, worker=context().worker)
 
 
 @signals.worker_shutting_down.connect
-def _stop_ticking(**_: Any) -> None:
-    while _tickers:
-        _tickers.pop().stop()
-    log.info("worker.stopping")
+def _ask_to_end(**_: Any) -> None:
+    # In a signal handler, which may have interrupted anybody who holds a lock: a thread of its own does the rest.
+    for own, ticker in _running:
+        threading.Thread(target=_end, args=(own, ticker), name="shutdown", daemon=True).start()
+
+
+def _end(context: Context, ticker: Ticker) -> None:
+    """Let the steps hand back their work; end this process when they did not within the grace period.
+
+    Only a create call that may be under way is waited for longer: what it made would have to be looked for.
+    """
+    context.shutdown.ask()
+    ticker.stop()
+    grace_s = context.settings.shutdown_grace
+    log.info("worker.stopping", grace_s=grace_s)
+    threading.Event().wait(grace_s)
+    log.error("worker.grace_over", reason="a step did not end in time; its batch goes on when its lease is over")
+    context.shutdown.wait_finished(context.settings.create_timeout)
+    os._exit(GRACE_OVER)

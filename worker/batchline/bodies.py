@@ -17,6 +17,8 @@ import msgspec
 from batchline.errors import InvalidRequest
 
 MAX_DEPTH = 128
+MAX_METADATA_BYTES = 64 * 2**10
+"""It goes back with every reply, so it is for ids and labels, not for content."""
 """Most levels of objects and arrays in one another. Far above any real schema, far below every decoder's own limit,
 so that a body is accepted or refused alike in each process, however deep its stack is at that moment."""
 
@@ -46,7 +48,9 @@ def check_body(raw: bytes, *, model: str | None, max_bytes: int) -> bytes:
 
 
 def check_metadata(raw: bytes) -> bytes:
-    """Return a request's metadata, a JSON object, on one line; raises InvalidRequest when it is not one."""
+    """Return a request's metadata, a JSON object of at most 64 KiB, on one line; raises InvalidRequest when it is not one."""
+    if len(raw) > MAX_METADATA_BYTES:
+        raise InvalidRequest(f"metadata has {len(raw):,} bytes, the limit is {MAX_METADATA_BYTES:,}", code="too_large")
     return _encode(_decode_object(raw, "metadata"))
 
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 import msgspec
 
 from batchline.compose import NAMES, Deadline, Draft, compose, draft
-from batchline.errors import BatchlineError, InvalidRequest, UsageError
+from batchline.errors import BatchlineError, InvalidRequest, StoreFull, UsageError
 from batchline.replies import Reply
 from batchline.reply_to import parse_reply_to
 from batchline.requests import Request, decode_reply
@@ -143,7 +143,7 @@ class Client:
                     given, self.settings, now_ms=int(self._clock() * 1000), new_id=self._new_id
                 )
             chunk.append((request, window_ms))
-            size += len(request.body)
+            size += len(request.body) + len(request.metadata or b"")
             if len(chunk) >= MOST or size >= MOST_BYTES:
                 yield from self._accepted(chunk)
                 chunk, size = [], 0
@@ -152,11 +152,22 @@ class Client:
     def _accepted(self, chunk: list[tuple[Request, int]]) -> list[Ticket]:
         if not chunk:
             return []
+        self._check_room()
         answers = self.store.intake.enqueue(chunk)
         return [
             Ticket(request.id, request.lane, answer.entry, request.reply_to, answer.new, self)
             for (request, _), answer in zip(chunk, answers, strict=True)
         ]
+
+    def _check_room(self) -> None:
+        """Raise StoreFull while the store is so full that what is under way needs the rest."""
+        refuse_above = self.settings.pressure.refuse_above
+        share = self.store.memory.share()
+        if share > refuse_above:
+            raise StoreFull(
+                f"the store uses {share:.0%} of its maxmemory and takes no new requests above {refuse_above:.0%} "
+                "(pressure.refuse_above); try again when replies have been read, or raise maxmemory"
+            )
 
     def ticket(self, lane: str, id: str) -> Ticket:  # noqa: A002 - the protocol's own name
         """Return the ticket of a request enqueued before, perhaps by another process; nothing is looked up yet."""

@@ -4,12 +4,17 @@ BatchlineError
 ├── InvalidRequest       a request that batchline refuses before any provider sees it (settled as failed)
 ├── UsageError           wrong call, wrong input file or wrong settings: exit code 2
 ├── StoreError           the store cannot be reached or refuses work: exit code 3
-│   └── StoreFull        the store is out of memory and takes no new requests
+│   ├── StoreFull        the store is out of memory and takes no new requests
+│   └── StoreUnreachable it cannot be reached
 ├── LeaseLost            somebody else acts on this batch now; drop the work, nothing is wrong
+├── PutOff               a step broke itself off between two writes; it goes on later, nothing is wrong
+│   ├── Stopping         this worker was asked to end: another one goes on at once
+│   └── Paused           there is no room for replies at the moment
 └── ProviderError        a provider call that did not do what was asked
     ├── Retryable        certainly without effect, or a read: ask again later
     ├── Permanent        refused: asking again the same way is refused again
-    │   └── KeyRefused   the provider does not accept the account's key
+    │   ├── KeyRefused   the provider does not accept the account's key
+    │   └── NotFound     the provider does not know what it was asked for
     └── Ambiguous        it may have happened: look before asking again
 
 Messages say what happened, to what, and what to do. Prompts and answers are never in them.
@@ -42,8 +47,31 @@ class StoreFull(StoreError):
     """The store has no memory left for new requests; what it holds is safe."""
 
 
+class StoreUnreachable(StoreError):
+    """The store cannot be reached; what it holds is safe."""
+
+
 class LeaseLost(BatchlineError):
     """The lease on a batch is no longer ours, so the store refused the write."""
+
+
+class PutOff(BatchlineError):
+    """A step broke itself off where that costs nothing; ``wait_s`` seconds later somebody should go on."""
+
+    wait_s: float = 0.0
+
+
+class Stopping(PutOff):
+    """The worker was asked to end; another may go on at once."""
+
+
+class Paused(PutOff):
+    """New replies have no room: the store or a callback queue is too full. ``queue`` names it (``kind key``), if it is one."""
+
+    def __init__(self, message: str, *, wait_s: float, queue: str = "") -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+        self.queue = queue
 
 
 class ProviderError(BatchlineError):
@@ -73,6 +101,10 @@ class Permanent(ProviderError):
 
 class KeyRefused(Permanent):
     """HTTP 401 or 403: the account's key is wrong or lacks a right. Requests wait until the key is set right."""
+
+
+class NotFound(Permanent):
+    """HTTP 404: the provider does not know the batch or file that it was asked for."""
 
 
 class Ambiguous(ProviderError):

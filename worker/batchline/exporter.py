@@ -87,6 +87,7 @@ def _depths(read: Figures, now_s: float) -> Iterator[Metric]:
     flying = GaugeMetricFamily("batchline_requests_in_flight", "Requests in batches at a provider", labels=LANE)
     waiting = GaugeMetricFamily("batchline_oldest_pending_seconds", "Age of the oldest pending request", labels=LANE)
     oldest = GaugeMetricFamily("batchline_oldest_batch_seconds", "Age of the oldest unsettled batch", labels=LANE)
+    dead = GaugeMetricFamily("batchline_dead_letters", "Requests given up on and kept", labels=LANE)
     states = GaugeMetricFamily("batchline_batches", "Unsettled batches", labels=(*LANE, "state"))
     for base, depth in read.depths.items():
         lane = _labels(base)
@@ -94,10 +95,11 @@ def _depths(read: Figures, now_s: float) -> Iterator[Metric]:
         pending.add_metric(lane, depth.pending)
         flying.add_metric(lane, depth.in_flight)
         waiting.add_metric(lane, _age_s(depth.oldest_pending_ms, now_s))
+        dead.add_metric(lane, depth.dead)
         oldest.add_metric(lane, _age_s(depth.oldest_batch_ms, now_s))
         for state in STATES:
             states.add_metric([*lane, state], depth.states[state])
-    yield from (enqueued, pending, flying, waiting, oldest, states)
+    yield from (enqueued, pending, flying, waiting, oldest, dead, states)
 
 
 def _outcomes(ledger: Mapping[str, Account]) -> Iterator[Metric]:

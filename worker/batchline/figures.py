@@ -17,11 +17,12 @@ IN_FLIGHT = frozenset({"submitting", "reconciling", "submitted", "ended"})
 
 
 class Depth(msgspec.Struct, kw_only=True):
-    """What is owed under one ``account:endpoint:model``: enqueued ever, pending, in flight, and the oldest of each (unix ms)."""
+    """What is owed under one ``account:endpoint:model``: enqueued ever, pending, in flight, dead letters, and the oldest (unix ms)."""
 
     enqueued: int = 0
     pending: int = 0
     in_flight: int = 0
+    dead: int = 0
     oldest_pending_ms: int = 0
     oldest_batch_ms: int = 0
     states: Counter[str] = msgspec.field(default_factory=Counter)
@@ -45,6 +46,7 @@ def read(store: Store) -> Figures:
         depth = depths.setdefault(base_of(lane.lane), Depth())
         depth.enqueued += lane.added
         depth.pending += lane.owed
+        depth.dead += lane.dead
         depth.oldest_pending_ms = _older(depth.oldest_pending_ms, lane.since_ms)
     for batch in batches:
         _add_batch(depths.setdefault(base_of(batch.lane), Depth()), batch)

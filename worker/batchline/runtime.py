@@ -13,6 +13,7 @@ from batchline.engine.context import Context
 from batchline.errors import KeyRefused, UsageError
 from batchline.providers import make_provider
 from batchline.providers.protocol import AccountAccess, Provider
+from batchline.providers.watched import Watched
 from batchline.settings import Account, Settings, load_settings
 from batchline.store import Store
 
@@ -34,7 +35,14 @@ def build(settings: Settings) -> Context:
     """Build a context on the wall clock and real dice."""
     return Context(
         settings=settings,
-        store=Store(settings.redis_url, lease_s=settings.lease_seconds, reply_ttl_s=settings.reply_ttl),
+        store=Store(
+            settings.redis_url,
+            lease_s=settings.lease_seconds,
+            reply_ttl_s=settings.reply_ttl,
+            replicas=settings.durability.replicas,
+            durable_within_s=settings.durability.timeout,
+            files_kept_s=settings.files_kept,
+        ),
         provider=providers(settings),
         clock=now_ms,
         dice=random.SystemRandom(),
@@ -55,7 +63,8 @@ def providers(settings: Settings) -> Callable[[str], Provider]:
     def provider(name: str) -> Provider:
         with lock:
             if name not in made:
-                made[name] = make_provider(settings.accounts[name].provider, _access(name, settings.accounts[name]))
+                account = settings.accounts[name]
+                made[name] = Watched(make_provider(account.provider, _access(name, account)), name)
             return made[name]
 
     return provider

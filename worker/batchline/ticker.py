@@ -32,9 +32,12 @@ class Ticker:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop before the next tick; one that runs is finished."""
+        """Stop before the next tick; one that runs is finished, in its own time."""
         self._over.set()
-        self._thread.join()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the tick that runs, if any."""
+        self._thread.join(timeout_s)
 
     def _run(self) -> None:
         context = self._context()

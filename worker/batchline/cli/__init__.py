@@ -22,7 +22,7 @@ USAGE = 2
 UNREACHABLE = 3
 INTERRUPTED = 130
 
-MODULES = ("run", "queues", "status", "health", "processes", "demo", "dev")
+MODULES = ("run", "queues", "status", "cancel", "dead", "health", "doctor", "processes", "demo", "dev")
 
 
 def build() -> typer.Typer:

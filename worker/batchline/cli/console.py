@@ -15,7 +15,9 @@ PLAIN_WIDTH = 160
 def out() -> Console:
     """Return the console for results (stdout)."""
     terminal = sys.stdout.isatty()
-    return Console(file=sys.stdout, highlight=False, soft_wrap=False, width=None if terminal else PLAIN_WIDTH)
+    return Console(
+        file=sys.stdout, highlight=False, markup=False, soft_wrap=False, width=None if terminal else PLAIN_WIDTH
+    )
 
 
 def note(text: str) -> None:

@@ -22,7 +22,9 @@ chooses what becomes of that request:
     [[cached]]          half of the input tokens were read from a cache    the same
     [[u2028]]           the answer holds raw U+2028, U+2029 and U+0085     the same
 
-`Options` sets latency, rates, limits and seed; `serve` runs it as a process, `running` beside a test.
+`Options` sets latency, rates, limits, lag and seed; `serve` runs it as a process, `running` beside a test.  Single calls
+are broken by `POST /_emulator/faults` (table in `transport_faults`; GET shows, DELETE disarms), batches and files of
+other applications added by `POST /_emulator/foreign` (fields in `foreign`).
 """
 
 from batchline.emulator.options import Options

@@ -3,13 +3,14 @@
 import argparse
 from pathlib import Path
 
-from batchline.emulator.options import Options
+from batchline.emulator.options import ACTIONS, Options
 from batchline.emulator.serve import serve
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and serve."""
     given = _parser().parse_args(arguments)
+    defaults = Options()
     options = Options(
         latency_s=given.latency,
         error_rate=given.error_rate,
@@ -19,6 +20,12 @@ def main(arguments: list[str] | None = None) -> None:
         validation_delay_s=given.validation_delay,
         state_dir=given.state,
         enqueued_token_limits=dict(given.enqueued_token_limit),
+        cancel_delay_s=given.cancel_delay,
+        listing_lag_s=given.listing_lag,
+        missing_file_delay_s=given.missing_file_delay,
+        fault_rates={action: rate for action in ACTIONS if (rate := getattr(given, f"fault_{action}"))},
+        fault_routes=tuple(given.fault_route or defaults.fault_routes),
+        fault_seconds=given.fault_seconds,
     )
     serve(given.host, given.port, options)
 
@@ -38,7 +45,27 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--enqueued-token-limit", type=_model_limit, action="append", default=[], metavar="MODEL=TOKENS"
     )
+    parser.add_argument("--cancel-delay", type=float, default=defaults.cancel_delay_s, help="seconds to a cancel's end")
+    parser.add_argument(
+        "--listing-lag", type=float, default=0.0, help="seconds until a new batch or file is in list answers"
+    )
+    parser.add_argument(
+        "--missing-file-delay",
+        type=float,
+        default=defaults.missing_file_delay_s,
+        help="seconds until a batch without its input file fails",
+    )
+    _add_faults(parser, defaults)
     return parser
+
+
+def _add_faults(parser: argparse.ArgumentParser, defaults: Options) -> None:
+    for action in ACTIONS:
+        flag = f"--fault-{action.replace('_', '-')}"
+        parser.add_argument(flag, type=float, default=0.0, metavar="RATE", help="share of the calls")
+    routes = f"name of a route that the rates apply to, with wildcards (default {' '.join(defaults.fault_routes)})"
+    parser.add_argument("--fault-route", action="append", metavar="NAME", help=routes)
+    parser.add_argument("--fault-seconds", type=float, default=defaults.fault_seconds, help="how long a call hangs")
 
 
 def _model_limit(text: str) -> tuple[str, int]:

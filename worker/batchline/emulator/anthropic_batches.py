@@ -26,12 +26,12 @@ def batch_routes() -> list[BaseRoute]:
     """Return the routes of the Message Batches API."""
     base = "/v1/messages/batches"
     return [
-        route("anthropic", "POST", base, create),
-        route("anthropic", "GET", base, list_batches),
-        route("anthropic", "GET", base + "/{batch_id}", get_batch),
-        route("anthropic", "DELETE", base + "/{batch_id}", delete),
-        route("anthropic", "POST", base + "/{batch_id}/cancel", cancel),
-        route("anthropic", "GET", base + "/{batch_id}/results", results),
+        route("anthropic.batches.create", "POST", base, create),
+        route("anthropic.batches.list", "GET", base, list_batches),
+        route("anthropic.batches.retrieve", "GET", base + "/{batch_id}", get_batch),
+        route("anthropic.batches.delete", "DELETE", base + "/{batch_id}", delete),
+        route("anthropic.batches.cancel", "POST", base + "/{batch_id}/cancel", cancel),
+        route("anthropic.batches.results", "GET", base + "/{batch_id}/results", results),
     ]
 
 
@@ -56,7 +56,7 @@ async def create(emulator: Emulator, request: Request) -> Response:
 
 async def list_batches(emulator: Emulator, request: Request) -> Response:
     """List batches, newest first; `after_id` gives older ones, `before_id` newer ones."""
-    jobs = emulator.jobs.newest_first("anthropic")
+    jobs = emulator.jobs.listed("anthropic")
     query, limit = request.query_params, _limit(request)
     if after := query.get("after_id"):
         start = _position(jobs, after, "after_id") + 1
@@ -79,15 +79,17 @@ async def get_batch(emulator: Emulator, request: Request) -> Response:
 async def cancel(emulator: Emulator, request: Request) -> Response:
     """Ask a batch to end. That an ended one answers 409 is not documented: UNCERTAIN."""
     job = _job(emulator, request)
+    emulator.note_touch(job, "cancel")
     if job.finished:
         raise ApiError(409, f"Batch {job.id} has already ended and cannot be canceled.", kind="conflict_error")
-    emulator.jobs.cancel(job)
+    emulator.cancel(job)
     return json_response(public(job, request))
 
 
 async def delete(emulator: Emulator, request: Request) -> Response:
     """Delete an ended batch with its results."""
     job = _job(emulator, request)
+    emulator.note_touch(job, "delete")
     if not job.finished:
         raise ApiError(400, f"Batch {job.id} cannot be deleted before it has ended.")
     given: Given = job.given

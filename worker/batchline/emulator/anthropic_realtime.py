@@ -24,8 +24,8 @@ from batchline.emulator.world import Emulator
 def realtime_routes() -> list[BaseRoute]:
     """Return the routes of the Messages API."""
     return [
-        route("anthropic", "POST", "/v1/messages", create),
-        route("anthropic", "POST", "/v1/messages/count_tokens", count_tokens),
+        route("anthropic.messages.create", "POST", "/v1/messages", create),
+        route("anthropic.messages.count_tokens", "POST", "/v1/messages/count_tokens", count_tokens),
     ]
 
 

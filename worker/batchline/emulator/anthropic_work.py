@@ -62,7 +62,7 @@ class AnthropicWork:
         given: Given = job.given
         given.results = outcome.output
         given.lines.unlink(missing_ok=True)
-        for model, tally in outcome.tallies.items():
+        for model, tally in outcome.tallies.items() if not job.foreign else ():
             self.emulator.bill.add("anthropic", model, "batch", tally)
 
     def _run_request(self, job: Job, request: dict[str, Any], outcome: Outcome, results: LineWriter) -> None:

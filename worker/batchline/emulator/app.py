@@ -12,11 +12,12 @@ from starlette.routing import BaseRoute, Route
 
 from batchline.emulator import anthropic_batches, anthropic_realtime, openai_batches, openai_realtime
 from batchline.emulator.anthropic_work import AnthropicWork
+from batchline.emulator.control import control_routes
 from batchline.emulator.errors import ApiError, anthropic_error, openai_error
 from batchline.emulator.openai_files import file_routes
 from batchline.emulator.openai_work import OpenAIWork
 from batchline.emulator.options import Options
-from batchline.emulator.wire import drain, json_response
+from batchline.emulator.wire import drain
 from batchline.emulator.world import Emulator
 
 TICK_S = 0.02
@@ -49,8 +50,7 @@ def create_app(options: Options, clock: Callable[[], float] = time.time) -> Star
 
 def _routes() -> list[BaseRoute]:
     return [
-        Route("/_emulator/health", _health),
-        Route("/_emulator/bill", _bill),
+        *control_routes(),
         *file_routes(),
         *openai_batches.batch_routes(),
         *openai_realtime.realtime_routes(),
@@ -64,16 +64,6 @@ async def _tick(emulator: Emulator) -> None:
     while True:
         emulator.jobs.advance()
         await asyncio.sleep(TICK_S)
-
-
-async def _health(_request: Request) -> Response:
-    return json_response({"status": "ok"})
-
-
-async def _bill(request: Request) -> Response:
-    emulator: Emulator = request.app.state.emulator
-    emulator.jobs.advance()
-    return json_response(emulator.bill.report())
 
 
 async def _unknown(request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 from array import array
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Literal, NamedTuple
@@ -10,7 +11,7 @@ from batchline.emulator.prices import cost_nano
 
 Provider = Literal["openai", "anthropic"]
 Route = Literal["batch", "realtime"]
-MAX_DOUBLES_SHOWN = 100
+MAX_DOUBLES_SHOWN = 10_000
 
 
 class Usage(NamedTuple):
@@ -72,6 +73,8 @@ class Bill:
 
     tallies: dict[tuple[Provider, str, Route], Tally] = field(default_factory=dict)
     batches_created: Counter[str] = field(default_factory=Counter)
+    batches_cancelled: Counter[str] = field(default_factory=Counter)
+    violations: list[dict[str, str]] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     _lock: Lock = field(default_factory=Lock)
     _seen: dict[tuple[Provider, str], set[int]] = field(default_factory=dict)
@@ -88,12 +91,26 @@ class Bill:
                     again[message] += 1
                 seen.add(message)
 
-    def report(self) -> dict[str, Any]:
-        """Return the bill as JSON: `models`, `double_executions`, `doubles`, `batches_created`, `calls`.
+    def violate(self, provider: Provider, action: str, what: str) -> None:
+        """Note that another application's batch or file, named by its id `what`, was touched."""
+        with self._lock:
+            self.violations.append({"provider": provider, "action": action, "id": what})
 
-        Money is in nano-dollars: `list_nano_usd` and `batch_nano_usd` are the same requests at both prices,
+    def report(self) -> dict[str, Any]:
+        """Return the bill as JSON.
+
+        Per provider: `executions`, rows that were run, failed ones included; `charges`, those that were answered and
+        billed; `messages`, how many different (model, message) pairs these were.  Each message was paid once when
+        charges equal messages; else `double_executions` says how many too many, `doubles` which, by provider, model
+        and message (10,000 at most).  Then `batches_created` and `batches_cancelled` per provider, `violations`
+        (foreign things that were touched), `calls` per route, and `models`, the sums.
+        Batches are in it once they have ended; foreign ones never.  Money is in nano-dollars: `list_nano_usd` and `batch_nano_usd` are the same requests at both prices,
         `paid_nano_usd` is the one that their route costs.  A double is named by its message's first 16 hex digits.
         """
+        with self._lock:
+            return self._report()
+
+    def _report(self) -> dict[str, Any]:
         rows = [_row(*key, tally) for key, tally in sorted(self.tallies.items())]
         doubles: list[dict[str, Any]] = [
             {"provider": provider, "model": model, "sha256_prefix": f"{message:016x}", "executions": count + 1}
@@ -102,11 +119,28 @@ class Bill:
         ]
         return {
             "models": rows,
+            "executions": self._per_provider(lambda tally: tally.executed),
+            "charges": self._per_provider(lambda tally: tally.succeeded),
+            "messages": self._messages(),
             "double_executions": sum(double["executions"] - 1 for double in doubles),
             "doubles": doubles[:MAX_DOUBLES_SHOWN],
             "batches_created": dict(self.batches_created),
+            "batches_cancelled": dict(self.batches_cancelled),
+            "violations": list(self.violations),
             "calls": dict(sorted(self.calls.items())),
         }
+
+    def _per_provider(self, number: Callable[[Tally], int]) -> dict[str, int]:
+        sums: Counter[str] = Counter()
+        for (provider, _, _), tally in self.tallies.items():
+            sums[provider] += number(tally)
+        return dict(sums)
+
+    def _messages(self) -> dict[str, int]:
+        sums: Counter[str] = Counter()
+        for (provider, _), seen in self._seen.items():
+            sums[provider] += len(seen)
+        return dict(sums)
 
 
 def _row(provider: Provider, model: str, route: Route, tally: Tally) -> dict[str, Any]:

@@ -52,17 +52,24 @@ class Outcome:
 
 @dataclass(slots=True)
 class Checked:
-    """What validation found: the number of requests, or the problems for which nothing is run."""
+    """What validation found: the number of requests, or the problems for which nothing is run.
+
+    The problems are told `told_after_s` after the job's creation, at the earliest.
+    """
 
     total: int = 0
     model: str | None = None
     enqueued_tokens: int = 0
     problems: list[Problem] = field(default_factory=list)
+    told_after_s: float = 0.0
 
 
 @dataclass(slots=True)
 class Job:
-    """One batch. Times are seconds of the emulator's clock; `given` is what its provider's API keeps for itself."""
+    """One batch. Times are seconds of the emulator's clock; `given` is what its provider's API keeps for itself.
+
+    List answers show it from `listed_at` on.  A `foreign` one is another application's.
+    """
 
     id: str
     provider: Provider
@@ -70,6 +77,8 @@ class Job:
     created_at: float
     starts_at: float
     due_at: float
+    listed_at: float = 0.0
+    foreign: bool = False
     state: State = "validating"
     checked: Checked | None = None
     outcome: Outcome | None = None
@@ -136,11 +145,30 @@ class Jobs:
         latency = self._options.latency_s
         delay = 0.0 if validated is not None else min(self._options.validation_delay_s, latency)
         job = Job(f"{prefix}_{secrets.token_hex(12)}", provider, given, now, now + delay, now + latency)
+        job.listed_at = now + self._options.listing_lag_s
+        return self._add(job, validated)
+
+    def add_foreign(
+        self,
+        provider: Provider,
+        prefix: str,
+        given: Any,
+        created_at: float,
+        due_at: float,
+        *,
+        validated: Checked | None = None,
+    ) -> Job:
+        """Add a job that another application made at `created_at` and that ends at `due_at`; listed at once."""
+        starts_at = min(created_at, due_at)
+        job = Job(f"{prefix}_{secrets.token_hex(12)}", provider, given, created_at, starts_at, due_at, foreign=True)
+        return self._add(job, validated)
+
+    def _add(self, job: Job, validated: Checked | None) -> Job:
         job.checked = validated
         with self._lock:
             self._jobs[job.id] = self._active[job.id] = job
             if validated is not None:
-                self._advance(job, now)
+                self._advance(job, self._clock())
         return job
 
     def get(self, provider: Provider, job_id: str) -> Job | None:
@@ -148,10 +176,12 @@ class Jobs:
         job = self._jobs.get(job_id)
         return job if job is not None and job.provider == provider else None
 
-    def newest_first(self, provider: Provider) -> list[Job]:
-        """Return the jobs of a provider as its list call orders them."""
+    def listed(self, provider: Provider) -> list[Job]:
+        """Return the jobs of a provider that its list call shows by now, in that call's order: newest first."""
+        now = self._clock()
         with self._lock:
-            return [job for job in reversed(self._jobs.values()) if job.provider == provider]
+            jobs = [job for job in reversed(self._jobs.values()) if job.provider == provider and job.listed_at <= now]
+        return sorted(jobs, key=lambda job: -job.created_at)  # foreign ones were added out of order
 
     def unfinished(self, provider: Provider) -> list[Job]:
         """Return the jobs of a provider that have not ended."""
@@ -159,12 +189,15 @@ class Jobs:
             return [job for job in self._active.values() if job.provider == provider]
 
     def created_since(self, provider: Provider, since: float) -> int:
-        """Return how many jobs of a provider were created after `since`."""
+        """Return how many jobs of a provider were created after `since`, without foreign ones."""
         count = 0
-        for job in self.newest_first(provider):
-            if job.created_at <= since:
-                break
-            count += 1
+        with self._lock:
+            for job in reversed(self._jobs.values()):
+                if job.foreign or job.provider != provider:
+                    continue
+                if job.created_at <= since:
+                    break
+                count += 1
         return count
 
     def forget(self, job: Job) -> None:
@@ -206,8 +239,7 @@ class Jobs:
         if job.state == "validating" and job.task is None and now >= job.starts_at:
             job.task = self._worker.submit(self._guarded, job, lambda: self._first_pass(job))
         if job.state == "validating" and job.checked is not None:
-            job.state = "failed" if job.checked.problems else "running"
-            job.ended_at = max(job.starts_at, job.ready_at) if job.checked.problems else None
+            self._judge(job, job.checked, now)
         if job.outcome is None:
             return
         if job.state == "running" and now >= job.due_at:
@@ -216,6 +248,13 @@ class Jobs:
             due = job.cancel_at + self._options.cancel_delay_s
             if now >= due:
                 self._end(job, "cancelled", max(due, job.ready_at))
+
+    def _judge(self, job: Job, checked: Checked, now: float) -> None:
+        told_at = job.created_at + checked.told_after_s
+        if not checked.problems:
+            job.state = "running"
+        elif now >= told_at:
+            job.state, job.ended_at = "failed", max(job.starts_at, job.ready_at, told_at)
 
     def _end(self, job: Job, state: State, ended_at: float) -> None:
         if job.outcome is not None:

@@ -23,10 +23,10 @@ CANCELLABLE = ("validating", "in_progress", "finalizing", "cancelling")
 def batch_routes() -> list[BaseRoute]:
     """Return the routes of the Batch API."""
     return [
-        route("openai", "POST", "/v1/batches", create),
-        route("openai", "GET", "/v1/batches", list_batches),
-        route("openai", "GET", "/v1/batches/{batch_id}", get_batch),
-        route("openai", "POST", "/v1/batches/{batch_id}/cancel", cancel),
+        route("openai.batches.create", "POST", "/v1/batches", create),
+        route("openai.batches.list", "GET", "/v1/batches", list_batches),
+        route("openai.batches.retrieve", "GET", "/v1/batches/{batch_id}", get_batch),
+        route("openai.batches.cancel", "POST", "/v1/batches/{batch_id}/cancel", cancel),
     ]
 
 
@@ -48,7 +48,7 @@ async def create(emulator: Emulator, request: Request) -> Response:
 async def list_batches(emulator: Emulator, request: Request) -> Response:
     """List batches, newest first."""
     now = emulator.clock()
-    items = [public(job, now) for job in emulator.jobs.newest_first("openai")]
+    items = [public(job, now) for job in emulator.jobs.listed("openai")]
     page, more = cursor_page(items, request.query_params.get("after"), list_limit(request, MAX_LIST))
     return json_response(list_body(page, more=more))
 
@@ -61,10 +61,11 @@ async def get_batch(emulator: Emulator, request: Request) -> Response:
 async def cancel(emulator: Emulator, request: Request) -> Response:
     """Ask a batch to end. That a finished one answers 409 is not documented: UNCERTAIN."""
     job = _job(emulator, request)
+    emulator.note_touch(job, "cancel")
     status = public(job, emulator.clock())["status"]
     if status not in CANCELLABLE:
         raise ApiError(409, f"Cannot cancel a batch with status '{status}'.")
-    emulator.jobs.cancel(job)
+    emulator.cancel(job)
     return json_response(public(job, emulator.clock()))
 
 

@@ -20,11 +20,11 @@ LIFE_RANGE_S = (3_600, 2_592_000)
 def file_routes() -> list[BaseRoute]:
     """Return the routes of the Files API."""
     return [
-        route("openai", "POST", "/v1/files", upload),
-        route("openai", "GET", "/v1/files", list_files),
-        route("openai", "GET", "/v1/files/{file_id}", get_file),
-        route("openai", "DELETE", "/v1/files/{file_id}", delete_file),
-        route("openai", "GET", "/v1/files/{file_id}/content", content),
+        route("openai.files.create", "POST", "/v1/files", upload),
+        route("openai.files.list", "GET", "/v1/files", list_files),
+        route("openai.files.retrieve", "GET", "/v1/files/{file_id}", get_file),
+        route("openai.files.delete", "DELETE", "/v1/files/{file_id}", delete_file),
+        route("openai.files.content", "GET", "/v1/files/{file_id}/content", content),
     ]
 
 
@@ -46,7 +46,7 @@ async def upload(emulator: Emulator, request: Request) -> Response:
 async def list_files(emulator: Emulator, request: Request) -> Response:
     """List files, newest first unless `order=asc`."""
     query = request.query_params
-    records = emulator.files.all()
+    records = emulator.files.listed()
     if query.get("order", "desc") != "asc":
         records.reverse()
     if purpose := query.get("purpose"):
@@ -61,8 +61,10 @@ async def get_file(emulator: Emulator, request: Request) -> Response:
 
 
 async def delete_file(emulator: Emulator, request: Request) -> Response:
-    """Delete a file."""
+    """Delete a file; a foreign one is a violation."""
     record = _file(emulator, request)
+    if emulator.files.is_foreign(record.id):
+        emulator.bill.violate("openai", "delete_file", record.id)
     emulator.files.delete(record.id)
     return json_response({"id": record.id, "object": "file", "deleted": True})
 

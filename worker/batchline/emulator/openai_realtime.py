@@ -20,7 +20,11 @@ from batchline.emulator.world import Emulator
 
 def realtime_routes() -> list[BaseRoute]:
     """Return one route per endpoint that a batch may use."""
-    return [route("openai", "POST", endpoint, _handler(endpoint)) for endpoint in REQUIRED]
+    return [route(_name(endpoint), "POST", endpoint, _handler(endpoint)) for endpoint in REQUIRED]
+
+
+def _name(endpoint: str) -> str:
+    return f"openai{endpoint.removeprefix('/v1').replace('/', '.')}.create"
 
 
 def _handler(endpoint: str) -> Handler:

@@ -53,7 +53,7 @@ class OpenAIWork:
             missing = problem(
                 "invalid_request", f"Cannot find file {given.input_file_id}, or the project has no access"
             )
-            return Checked(problems=[missing])
+            return Checked(problems=[missing], told_after_s=self.emulator.options.missing_file_delay_s)
         limits = self.emulator.options.enqueued_token_limits
         checked = LineCheck(given.endpoint, bool(limits)).run(numbered_lines(self._input(job), stop))
         limit = limits.get(checked.model or "")
@@ -86,7 +86,7 @@ class OpenAIWork:
             given.output_file_id = self._adopt(job, outcome.output, "output")
         if outcome.rejected is not None:
             given.error_file_id = self._adopt(job, outcome.rejected, "error")
-        for model, tally in outcome.tallies.items():
+        for model, tally in outcome.tallies.items() if not job.foreign else ():
             self.emulator.bill.add("openai", model, "batch", tally)
         self._input(job).unlink(missing_ok=True)
 
@@ -132,7 +132,7 @@ class OpenAIWork:
     def _adopt(self, job: Job, path: Path, kind: str) -> str:
         given: Given = job.given
         name = f"{job.id}_{kind}.jsonl"
-        return self.emulator.files.adopt(path, name, "batch_output", given.output_life_s).id
+        return self.emulator.files.adopt(path, name, "batch_output", given.output_life_s, foreign=job.foreign).id
 
     def _input(self, job: Job) -> Path:
         return self.emulator.scratch / f"{job.id}.input"

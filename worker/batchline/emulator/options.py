@@ -3,6 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
+
+Action = Literal[
+    "drop_before", "drop_after", "error_before", "error_after", "hang_before", "hang", "cut_stream", "rate_limit"
+]
+ACTIONS: tuple[Action, ...] = get_args(Action)
+
+_TIMES = (
+    *("latency_s", "validation_delay_s", "cancel_delay_s"),
+    *("listing_lag_s", "missing_file_delay_s", "fault_seconds"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +27,10 @@ class Options:
     restart (None: a temporary directory, removed at the end); batches and the bill live in memory only.
     `enqueued_token_limits` are OpenAI's per-model limits of input tokens in unfinished batches,
     `queued_requests_limit` is Anthropic's of requests in unfinished batches.
+    `listing_lag_s`: a new batch or file is in list answers only that long after its creation; by its id it is found at
+    once.  `missing_file_delay_s`: a batch whose input file is not there fails only that long after its creation.
+    `fault_rates`: share of the calls to each action of `transport_faults`, drawn per call from `seed`, on the routes
+    that `fault_routes` names (shell wildcards); those that hang do so for `fault_seconds`.
     """
 
     latency_s: float = 2.0
@@ -29,12 +44,17 @@ class Options:
     creates_per_hour: int | None = 2_000
     enqueued_token_limits: Mapping[str, int] = field(default_factory=dict)
     queued_requests_limit: int | None = 200_000
+    listing_lag_s: float = 0.0
+    missing_file_delay_s: float = 0.1
+    fault_rates: Mapping[Action, float] = field(default_factory=dict)
+    fault_routes: tuple[str, ...] = ("*.files.*", "*.batches.*")
+    fault_seconds: float = 1.0
     max_file_bytes: int = 200_000_000
     max_messages_bytes: int = 256_000_000
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        for name in ("latency_s", "validation_delay_s", "cancel_delay_s"):
+        for name in _TIMES:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: give a time of 0 seconds or more")
         for name in ("error_rate", "expire_rate"):
@@ -42,3 +62,7 @@ class Options:
                 raise ValueError(f"{name} is {getattr(self, name)}: give a share between 0 and 1")
         if self.error_rate + self.expire_rate > 1:
             raise ValueError("error_rate and expire_rate together are more than 1: lower one of them")
+        if not all(0 <= rate <= 1 for rate in self.fault_rates.values()) or sum(self.fault_rates.values()) > 1:
+            raise ValueError("fault_rates are shares of all calls: give rates between 0 and 1, together at most 1")
+        if unknown := set(self.fault_rates) - set(ACTIONS):
+            raise ValueError(f"fault_rates has {', '.join(sorted(unknown))}: the actions are {', '.join(ACTIONS)}")

@@ -11,6 +11,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from batchline.emulator.app import create_app
+from batchline.emulator.hangup import HangUpProtocol
 from batchline.emulator.options import Options
 from batchline.emulator.world import Emulator
 
@@ -78,6 +79,7 @@ def _url(listener: socket.socket) -> str:
 def _config(app: Starlette) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=HangUpProtocol,
         log_level="warning",
         access_log=False,
         lifespan="on",

@@ -8,6 +8,7 @@ import msgspec
 import structlog
 
 from batchline.engine.context import Context, Target, target
+from batchline.errors import StoreError, StoreUnreachable
 from batchline.lanes import OpenRange, Trigger, due
 from batchline.providers.protocol import Limits
 from batchline.store import keys
@@ -19,6 +20,7 @@ ROW_BYTES = 200
 BYTES_PER_TOKEN = 4.0
 WALKS_PER_TICK = 100
 """At most so many walk calls (of up to 1,000 entries) for one lane in one tick, so that no lane holds up the others."""
+FILES_PER_TICK = 10
 NO_LIMIT = 10**9
 RETRY_WAITS_MS = 60_000
 """A retry that waited so long for room in full ranges goes in a batch of riders alone."""
@@ -33,6 +35,12 @@ class Doorbells(Protocol):
     def poll(self, batch_id: str) -> None:
         """A batch is due to be polled or settled."""
 
+    def file(self, file: str) -> None:
+        """A provider's file (``account|file``) is due to be deleted."""
+
+    def audit(self, account: str) -> None:
+        """An account is due to be audited for batches that nobody knows."""
+
 
 def tick_accumulate(context: Context, doorbells: Doorbells) -> None:
     """Look at all lanes in pages, walk those with news, cut what is due; then ring for batches on the agenda."""
@@ -44,7 +52,7 @@ def tick_accumulate(context: Context, doorbells: Doorbells) -> None:
         for name in look.broken:
             log.error("lane.broken", lane=name, reason="its requests key is not a stream")
         for seen in look.ranges:
-            _advance(context, doorbells, seen)
+            _advance_alone(context, doorbells, seen)
         cursor = look.cursor
         if cursor == 0:
             break
@@ -53,9 +61,24 @@ def tick_accumulate(context: Context, doorbells: Doorbells) -> None:
 
 
 def tick_poll(context: Context, doorbells: Doorbells) -> None:
-    """Ring for batches that are due to be polled or settled."""
+    """Ring for batches that are due to be polled or settled, and for files that nobody needs any more."""
     for batch_id in context.store.batches.ring(keys.AGENDA_POLL, now_ms=context.clock()):
         doorbells.poll(batch_id)
+    for file in context.store.files.ring(now_ms=context.clock(), most=FILES_PER_TICK):
+        doorbells.file(file)
+    for account in context.store.orphans.accounts():
+        if context.store.orphans.take_turn(account, seconds=context.settings.reconcile.audit_every):
+            doorbells.audit(account)
+
+
+def _advance_alone(context: Context, doorbells: Doorbells, seen: OpenRange) -> None:
+    """Advance a lane so that whatever is wrong with it holds up no other."""
+    try:
+        _advance(context, doorbells, seen)
+    except StoreUnreachable:
+        raise
+    except StoreError as error:
+        log.error("lane.failed", lane=seen.lane, reason=str(error))  # noqa: TRY400 - the reason says it all
 
 
 def _advance(context: Context, doorbells: Doorbells, seen: OpenRange) -> None:

@@ -59,7 +59,7 @@ def rejected(envelope: Envelope, batch: Batch, *, code: str, message: str, now_m
 
 
 def given_up(envelope: Envelope, batch: Batch, failure: Failure, *, now_ms: int) -> Answer:
-    """Answer a request that got no answer in its last attempt."""
+    """Answer a request that got no answer in its last attempt; it is kept as a dead letter."""
     errors = (*envelope.history.errors, failure)
     expired = all(error.code == "expired" for error in errors)
     error = ReplyError(
@@ -68,11 +68,12 @@ def given_up(envelope: Envelope, batch: Batch, failure: Failure, *, now_ms: int)
         retryable=True,
         provider_code=failure.code,
     )
-    return _ended(envelope, "failed", error, now_ms=now_ms, batch=batch, sent=True)
+    answer = _ended(envelope, "failed", error, now_ms=now_ms, batch=batch, sent=True)
+    return msgspec.structs.replace(answer, dead=msgspec.json.encode(envelope.history.after(failure)))
 
 
 def cancelled(envelope: Envelope, batch: Batch | None, *, now_ms: int, sent: bool) -> Answer:
-    """Answer a request that its producer cancelled before it had an answer."""
+    """Answer a request that its producer cancelled before it had an answer; without a batch, only while none carries it."""
     error = ReplyError(code="cancelled", message="cancelled on request")
     return _ended(envelope, "cancelled", error, now_ms=now_ms, batch=batch, sent=sent)
 
@@ -118,7 +119,7 @@ def _ended(
         batch=_ref(batch) if batch and sent else None,
         timing=_timing(envelope, batch if sent else None, now_ms),
     )
-    return _answer(envelope, reply, own=batch is not None)
+    return _answer(envelope, reply, own=True)
 
 
 def _answer(

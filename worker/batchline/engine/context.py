@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
+from batchline.engine.shutdown import Shutdown
 from batchline.errors import InvalidRequest
 from batchline.lanes import Lane, parse_lane
 from batchline.providers import Facts, facts
@@ -30,6 +31,8 @@ class Context:
     dice: random.Random
     worker: str
     """This worker's name, in leases and logs."""
+    shutdown: Shutdown = field(default_factory=Shutdown)
+    """Whether this worker was asked to end."""
 
     def holder(self) -> str:
         """Return a lease holder's name that is unique to one claim."""

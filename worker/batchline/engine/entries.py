@@ -14,7 +14,10 @@ from batchline.store.settling import Queue
 
 FIELDS = frozenset({"id", "body", "reply_to", "deadline", "metadata", "traceparent"})
 MAX_ID_BYTES = 256
-KEPT_ERRORS = 10
+KEPT_ERRORS = 100
+"""So many errors of a request are kept: all, for any sensible number of attempts."""
+MAX_FIELDS_BYTES = 128 * 2**10
+"""Most bytes of all fields but the body: metadata, and the producer's own."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,11 +64,17 @@ def read_envelope(owed: Owed, lane: Lane) -> Envelope:
         queue=_queue(wanted, lane, request_id),
         deadline_ms=_deadline(owed, problems),
         metadata=_metadata(owed, problems),
-        history=msgspec.json.decode(owed.attempts, type=History) if owed.attempts else History(),
+        history=read_history(owed.attempts),
         cancelled=owed.cancelled,
     )
     _refuse_unknown(owed, problems)
+    _refuse_oversize(owed, problems)
     return msgspec.structs.replace(envelope, problem=problems[0]) if problems else envelope
+
+
+def read_history(record: bytes) -> History:
+    """Read an attempts record; an empty one is the history of a request that was never sent."""
+    return msgspec.json.decode(record, type=History) if record else History()
 
 
 def read_body(owed: Owed, lane: Lane, *, max_bytes: int) -> bytes:
@@ -143,3 +152,15 @@ def _refuse_unknown(owed: Owed, problems: list[InvalidRequest]) -> None:
                 )
             )
             return
+
+
+def _refuse_oversize(owed: Owed, problems: list[InvalidRequest]) -> None:
+    """Refuse what would make a page of entries large by fields that nobody looks at."""
+    size = sum(len(value) for name, value in owed.fields.items() if name != b"body")
+    if size > MAX_FIELDS_BYTES:
+        problems.append(
+            InvalidRequest(
+                f"the request's fields besides the body have {size:,} bytes, the limit is {MAX_FIELDS_BYTES:,}",
+                code="too_large",
+            )
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -12,16 +13,19 @@ from batchline.store.records import Batch
 
 
 class LeaseKeeper:
-    """Renews a batch's lease every third of its length. ``check`` raises LeaseLost once it is gone.
+    """Renews a batch's lease every third of its length. ``check`` raises LeaseLost once it is gone, and what ``stopping`` raises.
 
     A store that does not answer is no loss by itself: the next renewal tells. Whether a write still counts is decided by
     its fence in the store, never here; this only saves work.
     """
 
-    def __init__(self, store: Store, batch: Batch, *, lease_s: float) -> None:
+    def __init__(
+        self, store: Store, batch: Batch, *, lease_s: float, stopping: Callable[[], None] = lambda: None
+    ) -> None:
         self._store = store
         self._batch = batch
         self._interval_s = lease_s / 3
+        self._stopping = stopping
         self._over = threading.Event()
         self._lost = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"lease-{batch.id}", daemon=True)
@@ -41,9 +45,10 @@ class LeaseKeeper:
         self._thread.join()
 
     def check(self) -> None:
-        """Raise LeaseLost when somebody else has taken the batch over."""
+        """Raise LeaseLost when somebody else has taken the batch over, Stopping when this worker was asked to end."""
         if self._lost.is_set():
             raise LeaseLost(f"batch {self._batch.id}: the lease was lost while working on it")
+        self._stopping()
 
     def _run(self) -> None:
         while not self._over.wait(self._interval_s):

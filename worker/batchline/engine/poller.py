@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 import structlog
 
-from batchline.engine import refusals, settler, transitions
+from batchline.engine import cancelling, refusals, settler, stuck, transitions
 from batchline.engine.context import Context, Target, target
-from batchline.errors import ProviderError
+from batchline.engine.leases import LeaseKeeper
+from batchline.errors import NotFound, Paused, ProviderError, PutOff
 from batchline.lanes import next_poll_s
 from batchline.providers.protocol import Progress, Provider
 from batchline.store import keys
@@ -31,7 +32,12 @@ def poll(context: Context, batch_id: str) -> None:
         _look_again(context, batch, context.settings.poll.max_interval)
         return
     try:
+        context.shutdown.check()
         _advance(context, where, batch)
+    except PutOff as why:
+        _put_off(context, batch, why)
+    except NotFound as error:
+        _unknown(context, batch, error)
     except ProviderError as error:
         wait_s = max(_interval_s(context, batch), error.retry_after_s or 0)
         log.warning(
@@ -46,12 +52,16 @@ def _advance(context: Context, where: Target, batch: Batch) -> None:
         progress = msgspec.json.decode(batch.results, type=Progress)
         settler.settle(context, where, batch, provider, progress)
         return
-    progress = provider.poll(batch.provider_id)
+    # A provider may take longer to answer than a lease lasts.
+    with LeaseKeeper(context.store, batch, lease_s=context.settings.lease_seconds):
+        progress = provider.poll(batch.provider_id)
     if progress.refusal:
         refusals.refused(context, where, batch, progress.refusal)
     elif progress.outcome is None:
         interval_s = _interval_s(context, batch)
         log.debug("batch.running", batch=batch.id, status=progress.status, done=progress.done, total=progress.total)
+        stuck.follow(context, batch, provider, progress)
+        cancelling.ask_provider(batch, provider, progress)
         _look_again(context, batch, interval_s)
     else:
         _end(context, where, batch, provider, progress)
@@ -68,9 +78,34 @@ def _end(context: Context, where: Target, batch: Batch, provider: Provider, prog
     settler.settle(context, where, ended, provider, progress)
 
 
+def _put_off(context: Context, batch: Batch, why: PutOff) -> None:
+    """Hand the batch back between two writes: settling has no room, or this worker ends."""
+    if isinstance(why, Paused):
+        log.warning("settle.paused", batch=batch.id, lane=batch.lane, again_in_s=why.wait_s, reason=str(why))
+        context.store.batches.note(batch, paused_by=why.queue)
+    else:
+        log.info("batch.handed_back", batch=batch.id, lane=batch.lane, state=batch.state)
+    _look_again(context, batch, why.wait_s)
+
+
+def _unknown(context: Context, batch: Batch, error: NotFound) -> None:
+    """Report what the provider does not know. Its requests are not given up and its room is kept: it may be found again."""
+    wait_s = max(context.settings.poll.max_interval, error.retry_after_s or 0)
+    log.error(
+        "batch.unknown",
+        batch=batch.id,
+        lane=batch.lane,
+        provider_batch=batch.provider_id,
+        call=error.call,
+        again_in_s=wait_s,
+        reason=str(error),
+    )
+    _look_again(context, batch, wait_s)
+
+
 def _interval_s(context: Context, batch: Batch) -> float:
     poll = context.settings.poll
-    age_s = max(0, context.clock() - batch.submitted_ms) / 1000
+    age_s = max(0, context.clock() - max(batch.submitted_ms, batch.cancel_ms)) / 1000
     return next_poll_s(age_s, min_interval_s=poll.min_interval, max_interval_s=poll.max_interval)
 
 

@@ -1,4 +1,13 @@
-"""After an ambiguous create: find the batch at the provider, or show that it is not there."""
+"""After an ambiguous create: find the batch at the provider, or show that it is not there.
+
+What is found with proof (our tag) is adopted, the oldest if there are several; the others are cancelled and counted. A lone
+candidate without proof is adopted at once, and proven by the first line of its results; a wrong adoption is undone then
+(``disown``) and costs a delay, never a second payment. An unproven candidate is never cancelled.
+
+Nothing is absent before no create call can be running any more and the provider's list has had its lag. Where the batch
+is made from an uploaded file, the file is deleted then, and the list is read once more after another lag: a create that
+a frozen worker sends after that finds no file and ends without a charge.
+"""
 
 from __future__ import annotations
 
@@ -6,60 +15,107 @@ import structlog
 
 from batchline.engine import transitions
 from batchline.engine.context import Context, Target
+from batchline.engine.leases import LeaseKeeper
 from batchline.errors import ProviderError
-from batchline.providers.protocol import Created, Found, Job
+from batchline.providers.protocol import Created, Found, Job, Provider
 from batchline.store.records import Batch
 
 log = structlog.get_logger("batchline.reconciler")
 
-LOOK_AGAIN_S = 15.0
-LISTING_LAG_S = 60.0
-"""How long a provider's list may lag behind its creates; nothing is absent before that has passed."""
+LOOK_AGAIN_MS = 15_000
 
 
 def reconcile(context: Context, where: Target, batch: Batch) -> None:
     """Look for a batch's attempt at the provider: adopt it, send it again if it is absent, or look again later."""
     if where.problem:
         transitions.held(batch, where)
-        context.store.batches.ambiguous(batch, look_ms=context.clock() + int(LISTING_LAG_S * 1000))
+        _look_again(context, batch)
         return
     provider = context.provider(batch.account)
     try:
-        found = provider.find(_job(where, batch))
+        with LeaseKeeper(context.store, batch, lease_s=context.settings.lease_seconds):
+            found = provider.find(_job(where, batch))
+        if found.proven:
+            _adopt_proven(context, batch, provider, found.proven)
+        else:
+            _resolve(context, where, batch, provider, found)
     except ProviderError as error:
         until = transitions.trouble(context, batch, error)
         context.store.batches.ambiguous(batch, look_ms=until)
-        return
-    found = _unclaimed(context, batch, found)
-    chosen = _choose(where, found)
-    if chosen is not None:
-        transitions.submitted(context, batch, chosen, rows=batch.rows, how="adopted")
-    elif not found.candidates and context.clock() >= absent_from_ms(batch):
+
+
+def absent_from_ms(context: Context, batch: Batch) -> int:
+    """Return from when (unix ms) a batch that is not listed does not exist: no call runs and no list lags any more."""
+    return batch.call_until + _lag_ms(context)
+
+
+def _adopt_proven(context: Context, batch: Batch, provider: Provider, proven: tuple[Created, ...]) -> None:
+    oldest, *rest = sorted(proven, key=lambda created: (created.created_ms, created.provider_id))
+    for duplicate in rest:
+        transitions.duplicate(context, batch, duplicate.provider_id)
+        provider.cancel(duplicate.provider_id)
+    transitions.submitted(context, batch, oldest, rows=batch.rows, how="adopted")
+
+
+def _resolve(context: Context, where: Target, batch: Batch, provider: Provider, found: Found) -> None:
+    candidates = _unclaimed(context, batch, found)
+    account, _, _ = where.ready
+    if candidates and account.on_ambiguous == "hold":
+        log.error("batch.held", batch=batch.id, lane=batch.lane, candidates=[each.provider_id for each in candidates])
+        _look_again(context, batch)
+    elif candidates and _others_may_be_creating(context, batch):
+        _look_again(context, batch)
+    elif candidates:
+        nearest = min(candidates, key=lambda created: abs(created.created_ms - batch.intent_ms))
+        transitions.submitted(context, batch, nearest, rows=batch.rows, how="adopted", proven=False)
+    elif _is_absent(context, batch, provider):
         log.warning("batch.absent", batch=batch.id, lane=batch.lane, attempt=batch.nonce)
         context.store.batches.again(batch, not_before_ms=context.clock(), reason="absent")
-    else:
-        context.store.batches.ambiguous(batch, look_ms=context.clock() + int(LOOK_AGAIN_S * 1000))
 
 
-def absent_from_ms(batch: Batch) -> int:
-    """Return from when (unix ms) a batch that is not in the list is not there: no call runs and no list lags any more."""
-    return batch.call_until + int(LISTING_LAG_S * 1000)
+def _is_absent(context: Context, batch: Batch, provider: Provider) -> bool:
+    """Whether a batch that is not listed is proven absent; if not yet, says when to look again."""
+    now_ms = context.clock()
+    if now_ms < absent_from_ms(context, batch):
+        _look_again(context, batch)
+        return False
+    if not batch.input_ref:
+        return True
+    if not batch.fenced_ms:
+        provider.delete_file(batch.input_ref)
+        context.store.batches.ambiguous(batch, look_ms=now_ms + _lag_ms(context), fenced_ms=now_ms)
+        return False
+    if now_ms < batch.fenced_ms + _lag_ms(context):
+        _look_again(context, batch)
+        return False
+    return True
 
 
-def _unclaimed(context: Context, batch: Batch, found: Found) -> Found:
-    """Leave out what another batch of ours has claimed: it is no candidate, and does not speak against absence."""
+def _unclaimed(context: Context, batch: Batch, found: Found) -> list[Created]:
+    """Return the candidates that no other batch of ours has claimed and this one has not disowned."""
     taken = context.store.batches.claimed_by_others(batch, [each.provider_id for each in found.candidates])
-    return Found(proven=found.proven, candidates=tuple(c for c in found.candidates if c.provider_id not in taken))
+    taken |= set(batch.disowned.split())
+    return [candidate for candidate in found.candidates if candidate.provider_id not in taken]
 
 
-def _choose(where: Target, found: Found) -> Created | None:
-    """Return the batch to adopt: the oldest with proof, or a lone candidate where the account's settings allow it."""
-    if found.proven:
-        return min(found.proven, key=lambda created: created.created_ms)
-    account, _, _ = where.ready
-    if len(found.candidates) == 1 and account.on_ambiguous == "adopt":
-        return found.candidates[0]
-    return None
+def _others_may_be_creating(context: Context, batch: Batch) -> bool:
+    """Whether a create of this account with as many rows runs right now: a candidate could be its batch."""
+    others = context.store.batches.records(context.store.batches.open_ids())
+    return any(
+        other.id != batch.id
+        and other.account == batch.account
+        and other.state == "submitting"
+        and other.rows == batch.rows
+        for other in others
+    )
+
+
+def _look_again(context: Context, batch: Batch) -> None:
+    context.store.batches.ambiguous(batch, look_ms=context.clock() + min(LOOK_AGAIN_MS, max(1000, _lag_ms(context))))
+
+
+def _lag_ms(context: Context) -> int:
+    return int(context.settings.reconcile.listing_lag * 1000)
 
 
 def _job(where: Target, batch: Batch) -> Job:
@@ -71,6 +127,7 @@ def _job(where: Target, batch: Batch) -> Job:
         model=lane.model,
         rows=batch.rows,
         intent_ms=batch.intent_ms,
+        lane=lane.name,
         beta=lane.beta,
         input_ref=batch.input_ref or None,
     )

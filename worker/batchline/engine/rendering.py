@@ -38,6 +38,8 @@ class Rendered(msgspec.Struct, kw_only=True):
     bytes: int = 0
     riders: int = 0
     overflow: Overflow | None = None
+    shorter: Overflow | None = None
+    """Where to split so that the last row is left out."""
 
 
 class Rendering:
@@ -122,11 +124,16 @@ class Rendering:
         )
 
     def _overflow(self) -> None:
-        self._done.overflow = Overflow(at=self._last, requests=self._in_range, riders=self._done.riders)
+        self._done.overflow = self._kept()
+
+    def _kept(self) -> Overflow:
+        """Return what a split right here keeps."""
+        return Overflow(at=self._last, requests=self._in_range, riders=self._done.riders)
 
     def _write(self, row: bytes, inputs: int, *, rider: bool) -> None:
         if not row:
             return
+        self._done.shorter = self._kept()
         self._rows.write(row)
         self._done.rows += 1
         self._done.bytes += len(row)

@@ -9,7 +9,7 @@ import structlog
 
 from batchline import custom_ids
 from batchline.custom_ids import CustomId
-from batchline.engine import answers, transitions
+from batchline.engine import answers, pressure, transitions
 from batchline.engine.context import Context, Target
 from batchline.engine.entries import Envelope, Failure, read_envelope
 from batchline.engine.leases import LeaseKeeper
@@ -30,9 +30,10 @@ UNANSWERED = {"expired": "expired", "cancelled": "cancelled"}
 class Pass(msgspec.Struct, kw_only=True):
     """What one complete pass over a batch's results has seen; the cost is of all rows, settled by it or not.
 
-    ``costed`` holds hashes of the custom_ids whose cost was added: a row that stands twice was run once.
+    ``proven``: it is certain that the results are of our attempt. ``costed`` holds hashes of the custom_ids whose cost was added: a row that stands twice was run once.
     """
 
+    proven: bool
     rows: int = 0
     unknown: int = 0
     paid_nano: int = 0
@@ -49,14 +50,21 @@ def settle(context: Context, where: Target, batch: Batch, provider: Provider, pr
     """Read all results of an ended batch, settle them, and close the batch.
 
     Can be repeated from the start at any time: what was settled before is skipped. Raises Retryable when the results
-    cannot be read to their end, LeaseLost, StoreError.
+    cannot be read to their end, PutOff between two chunks, LeaseLost, StoreError.
     """
-    seen = Pass()
-    with LeaseKeeper(context.store, batch, lease_s=context.settings.lease_seconds) as keeper:
+    seen = Pass(proven=batch.proven)
+    with LeaseKeeper(
+        context.store, batch, lease_s=context.settings.lease_seconds, stopping=context.shutdown.check
+    ) as keeper:
+        pressure.check_begun(context, batch)
         for chunk in chunks(provider.results(progress)):
             keeper.check()
+            if not seen.proven and not _proves(batch, chunk):
+                transitions.disowned(context, batch)
+                return
+            seen.proven = True
             _settle_chunk(context, where, batch, chunk, seen)
-        _refuse_foreign(batch, seen)
+        _refuse_unread(batch, seen)
         for _ in range(SWEEPS):
             for page in context.store.settling.carried(batch):
                 keeper.check()
@@ -94,6 +102,12 @@ def _settle_chunk(context: Context, where: Target, batch: Batch, chunk: list[Res
     for (custom_id, result), entry in zip(ours, owed, strict=True):
         seen.add_cost(result.custom_id, settling.take(custom_id, result, entry))
     settling.settle()
+
+
+def _proves(batch: Batch, chunk: list[Result]) -> bool:
+    """Whether results are of the batch's own attempt: its nonce stands in their custom_ids, and nobody else knows it."""
+    parsed = (custom_ids.parse(result.custom_id) for result in chunk)
+    return any(custom_id is not None and custom_id.nonce == batch.nonce for custom_id in parsed)
 
 
 def _ours(where: Target, result: Result) -> CustomId | None:
@@ -156,7 +170,8 @@ class _Chunk:
             self._retries.append(answers.retry(self._context, self._retry, envelope, failure, now_ms=self._now_ms))
 
     def settle(self) -> None:
-        """Send what was sorted to the store."""
+        """Send what was sorted to the store. Raises Paused, with nothing sent, while there is no room for it."""
+        pressure.check_room(self._context, self._batch, self._answers)
         settling = self._context.store.settling
         lane = self._where.lane
         codes = settling.settle(lane, self._answers, batch=self._batch, route="batch", now_ms=self._now_ms)
@@ -176,13 +191,14 @@ def _give_up_or_retry(context: Context, where: Target, batch: Batch, page: list[
     chunk.settle()
 
 
-def _refuse_foreign(batch: Batch, seen: Pass) -> None:
-    """A batch whose results are all of somebody else was adopted wrongly: nothing of ours may be given up for it."""
+def _refuse_unread(batch: Batch, seen: Pass) -> None:
+    """Give up nothing for results that prove nothing: of an adopted batch that ended without a single line."""
     if seen.unknown:
         log.error("result.unknown", batch=batch.id, provider_batch=batch.provider_id, rows=seen.unknown)
-    if seen.rows and seen.unknown == seen.rows:
+    if not seen.proven:
         raise Retryable(
-            f"provider batch {batch.provider_id} has no row of batch {batch.id}; it is held for a person to decide",
+            f"provider batch {batch.provider_id} was adopted for batch {batch.id} and has no results to prove it; "
+            "it is held for a person to decide",
             account=batch.account,
             call="results",
         )

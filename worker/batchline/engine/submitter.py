@@ -10,26 +10,34 @@ import msgspec
 import structlog
 
 from batchline import custom_ids
-from batchline.engine import refusals, transitions
+from batchline.engine import auditor, refusals, transitions
 from batchline.engine.context import Context, Target, target
 from batchline.engine.leases import LeaseKeeper
 from batchline.engine.reconciler import reconcile
 from batchline.engine.rendering import Overflow, Rendered, Rendering
-from batchline.errors import Ambiguous, KeyRefused, LeaseLost, Permanent, ProviderError, Retryable
+from batchline.engine.shutdown import watched
+from batchline.errors import Ambiguous, KeyRefused, LeaseLost, Permanent, ProviderError, Retryable, Stopping
 from batchline.providers.protocol import Job, Provider
 from batchline.store import keys
+from batchline.store.batches import IntentAnswer
 from batchline.store.records import Batch
 
 log = structlog.get_logger("batchline.submitter")
 
 RIDE_AHEAD_S = 60.0
 """Retries due within this time ride along, rather than making a batch of their own soon after."""
-CREATES_FULL_S = 30.0
+CREATES_FULL_MS = 30_000
 """How long to wait when an account has used up its creates of this hour."""
+TWIN_MS = 1_000
+"""How long to wait while another create with as many rows runs, at a provider without tags."""
+NOT_DURABLE_MS = 5_000
+"""How long to wait after an intent that was not acknowledged as durable."""
 
 
 def submit(context: Context, batch_id: str) -> None:
     """Bring a batch one step on towards the provider, if nobody else is at it."""
+    if not _may_create(context, batch_id):
+        return
     batch = context.store.batches.claim(batch_id, holder=context.holder(), now_ms=context.clock())
     if not isinstance(batch, Batch):
         log.debug("batch.not_claimed", batch=batch_id, reason=batch)
@@ -37,7 +45,7 @@ def submit(context: Context, batch_id: str) -> None:
     where = target(context.settings, batch.lane)
     match batch.state:
         case "cut":
-            _submit_cut(context, where, batch)
+            _submit_or_hand_back(context, where, batch)
         case "submitting":
             transitions.ambiguous(context, batch, reason="a worker stopped while it was creating the batch")
         case "reconciling":
@@ -48,6 +56,28 @@ def submit(context: Context, batch_id: str) -> None:
             assert_never(never)
 
 
+def _may_create(context: Context, batch_id: str) -> bool:
+    """Whether a batch may go on: nothing is created on an account that was not audited since the store was replaced."""
+    batch = context.store.batches.get(batch_id)
+    if batch is None or batch.state != "cut" or target(context.settings, batch.lane).account is None:
+        return True
+    try:
+        auditor.before_create(context, batch.account)
+    except ProviderError as error:
+        transitions.trouble(context, batch, error)
+        return False
+    return True
+
+
+def _submit_or_hand_back(context: Context, where: Target, batch: Batch) -> None:
+    try:
+        context.shutdown.check()
+        _submit_cut(context, where, batch)
+    except Stopping:
+        log.info("batch.handed_back", batch=batch.id, lane=batch.lane, state=batch.state)
+        context.store.batches.release(batch, agenda=keys.AGENDA_ACCUMULATE, next_ms=context.clock())
+
+
 def _submit_cut(context: Context, where: Target, batch: Batch) -> None:
     """Render the batch, upload it, put the intent on record and create it."""
     _let_ride(context, where, batch)
@@ -55,7 +85,9 @@ def _submit_cut(context: Context, where: Target, batch: Batch) -> None:
     provider = context.provider(where.lane.account) if where.account else None
     spool = context.settings.spool_dir
     with (
-        LeaseKeeper(context.store, batch, lease_s=context.settings.lease_seconds) as keeper,
+        LeaseKeeper(
+            context.store, batch, lease_s=context.settings.lease_seconds, stopping=context.shutdown.check
+        ) as keeper,
         tempfile.TemporaryFile(dir=spool) as rows,
     ):
         rendered = Rendering(context, where, batch, provider=provider, nonce=nonce, rows=rows).run(keeper)
@@ -103,17 +135,25 @@ def _send(
 ) -> None:
     job = _job(where, batch, nonce, rendered, now_ms=context.clock())
     try:
-        job = _uploaded(provider, rows, job)
+        job = _uploaded(provider, watched(rows, keeper.check), job)
     except ProviderError as error:
+        keeper.check()  # what broke the upload off may have been a check, and the SDK calls it a broken connection
         _put_off(context, batch, error)
         return
     keeper.check()
     keeper.stop()
+    with context.shutdown.finishing():
+        _commit(context, where, batch, provider, rows, job, rendered)
+
+
+def _commit(
+    context: Context, where: Target, batch: Batch, provider: Provider, rows: BinaryIO, job: Job, rendered: Rendered
+) -> None:
+    """Put the intent on record and create the batch: what is begun here is finished, whoever asks this worker to end."""
     asked = time.monotonic()
-    if not _intend(context, where, batch, job, rendered):
-        context.store.batches.release(
-            batch, agenda=keys.AGENDA_ACCUMULATE, next_ms=context.clock() + int(CREATES_FULL_S * 1000)
-        )
+    answer = _intend(context, where, batch, job, rendered)
+    if answer != "durable":
+        _not_now(context, batch, rendered, answer)
         _forget_upload(provider, job)
         return
     if time.monotonic() - asked > context.settings.lease_seconds:
@@ -121,6 +161,19 @@ def _send(
         raise LeaseLost(f"batch {batch.id}: too late to create after the intent; it will be reconciled")
     sent = msgspec.structs.replace(batch, state="submitting", nonce=job.nonce, rows=job.rows, intent_ms=job.intent_ms)
     _create(context, where, sent, provider, rows, job)
+
+
+def _not_now(context: Context, batch: Batch, rendered: Rendered, answer: IntentAnswer) -> None:
+    """Nothing may be created now: the batch goes back to wait, or leaves a row out to differ from its twin."""
+    now_ms = context.clock()
+    log.warning("batch.not_created", batch=batch.id, lane=batch.lane, reason=answer)
+    if answer == "not_durable":
+        context.store.batches.again(batch, not_before_ms=now_ms + NOT_DURABLE_MS, reason=answer)
+        return
+    if answer == "twin_reconciling" and rendered.rows > 1 and rendered.shorter:
+        _split(context, batch, rendered, rendered.shorter)
+    waits = {"creates": CREATES_FULL_MS, "twin_submitting": TWIN_MS, "twin_reconciling": TWIN_MS}
+    context.store.batches.release(batch, agenda=keys.AGENDA_ACCUMULATE, next_ms=now_ms + waits[answer])
 
 
 def _job(where: Target, batch: Batch, nonce: str, rendered: Rendered, *, now_ms: int) -> Job:
@@ -132,6 +185,7 @@ def _job(where: Target, batch: Batch, nonce: str, rendered: Rendered, *, now_ms:
         model=lane.model,
         rows=rendered.rows,
         intent_ms=now_ms,
+        lane=lane.name,
         beta=lane.beta,
     )
 
@@ -143,8 +197,8 @@ def _uploaded(provider: Provider, rows: BinaryIO, job: Job) -> Job:
     return msgspec.structs.replace(job, input_ref=provider.upload(rows, job))
 
 
-def _intend(context: Context, where: Target, batch: Batch, job: Job, rendered: Rendered) -> bool:
-    account, _, _ = where.ready
+def _intend(context: Context, where: Target, batch: Batch, job: Job, rendered: Rendered) -> IntentAnswer:
+    account, facts, _ = where.ready
     return context.store.batches.intent(
         batch,
         nonce=job.nonce,
@@ -154,6 +208,7 @@ def _intend(context: Context, where: Target, batch: Batch, job: Job, rendered: R
         now_ms=job.intent_ms,
         call_s=context.settings.create_timeout,
         max_creates=account.creates_per_hour or 10**9,
+        tagged=facts.tagged,
     )
 
 
@@ -185,6 +240,6 @@ def _forget_upload(provider: Provider, job: Job) -> None:
     if job.input_ref is None:
         return
     try:
-        provider.delete_input(job.input_ref)
+        provider.delete_file(job.input_ref)
     except ProviderError as error:
         log.warning("file.not_deleted", file=job.input_ref, reason=str(error))

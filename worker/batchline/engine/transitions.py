@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import structlog
 
 from batchline.engine.context import Context, Target
 from batchline.errors import ProviderError
 from batchline.lanes import next_poll_s
-from batchline.providers.protocol import Created
+from batchline.providers.protocol import Created, Progress
 from batchline.requests import usd
 from batchline.store.ledger import size_bucket, time_bucket
 from batchline.store.records import Batch
@@ -26,8 +27,17 @@ def ambiguous(context: Context, batch: Batch, *, reason: str) -> None:
     log.warning("batch.ambiguous", batch=batch.id, lane=batch.lane, reason=reason)
 
 
-def submitted(context: Context, batch: Batch, created: Created, *, rows: int, how: str) -> None:
-    """Put on record which provider batch is ours; ``how`` is ``created`` or ``adopted``."""
+def submitted(
+    context: Context,
+    batch: Batch,
+    created: Created,
+    *,
+    rows: int,
+    how: str,
+    proven: bool = True,
+    forgotten: tuple[str, int] | None = None,
+) -> None:
+    """Put on record which provider batch is ours; ``how`` is ``created`` or ``adopted``, ``proven`` whether that is certain."""
     now_ms = context.clock()
     poll = context.settings.poll
     first_poll_s = next_poll_s(0, min_interval_s=poll.min_interval, max_interval_s=poll.max_interval)
@@ -37,6 +47,8 @@ def submitted(context: Context, batch: Batch, created: Created, *, rows: int, ho
         submitted_ms=created.created_ms if how == "adopted" and created.created_ms else now_ms,
         expires_ms=created.expires_ms,
         first_poll_ms=now_ms + int(first_poll_s * 1000),
+        proven=proven,
+        forgotten=forgotten,
     )
     if not ours:
         ambiguous(context, batch, reason=f"provider batch {created.provider_id} belongs to another batch of ours")
@@ -50,6 +62,7 @@ def submitted(context: Context, batch: Batch, created: Created, *, rows: int, ho
         rows=rows,
         trigger=batch.trigger,
         how=how,
+        proven=proven,
     )
 
 
@@ -77,6 +90,18 @@ def trouble(context: Context, batch: Batch, error: ProviderError) -> int:
     return until
 
 
+def duplicate(context: Context, batch: Batch, provider_id: str) -> None:
+    """Count a second batch at the provider for one attempt of ours; the caller cancels it."""
+    log.error("batch.duplicate", batch=batch.id, lane=batch.lane, provider_batch=provider_id)
+    context.store.batches.count_duplicate(batch.account)
+
+
+def disowned(context: Context, batch: Batch) -> None:
+    """Give up a provider batch that was adopted without proof and is not ours; the reconciler looks on."""
+    log.error("batch.disowned", batch=batch.id, lane=batch.lane, provider_batch=batch.provider_id)
+    context.store.batches.disown(batch, look_ms=context.clock())
+
+
 def held(batch: Batch, where: Target) -> None:
     """Say that a batch at its provider waits for its account or endpoint to be in the settings again."""
     log.error("batch.held", batch=batch.id, lane=batch.lane, state=batch.state, reason=str(where.problem))
@@ -92,11 +117,20 @@ def settled(context: Context, where: Target, batch: Batch, *, waste_nano: int) -
         kept_s=int(context.settings.batch_record_ttl),
         turnaround_bucket=time_bucket((batch.ended_ms - batch.submitted_ms) / 1000),
         size_bucket=size_bucket(batch.rows),
+        refs=_files(where, batch),
     )
     if done is None:
         return False
     log.info("batch.settled", **figures(done))
     return True
+
+
+def _files(where: Target, batch: Batch) -> list[str]:
+    """Return the provider's files of a batch: what was uploaded, and what it made of that."""
+    if where.facts is None or not where.facts.has_files:
+        return []
+    results = msgspec.json.decode(batch.results, type=Progress).results if batch.results else ()
+    return [ref for ref in (batch.input_ref, *results) if ref]
 
 
 def figures(batch: Batch) -> dict[str, object]:

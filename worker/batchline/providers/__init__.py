@@ -27,12 +27,19 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
     endpoints: Mapping[str, Endpoint]
     has_files: bool
+    tagged: bool
 
 
 def facts(kind: str) -> Facts:
     """Return the limits and endpoints of a kind of provider. Raises UsageError on an unknown kind."""
     provider = _provider(kind)
-    return Facts(kind=kind, limits=provider.limits, endpoints=provider.endpoints, has_files=provider.has_files)
+    return Facts(
+        kind=kind,
+        limits=provider.limits,
+        endpoints=provider.endpoints,
+        has_files=provider.has_files,
+        tagged=provider.tagged,
+    )
 
 
 def make_provider(kind: str, access: AccountAccess) -> Provider:

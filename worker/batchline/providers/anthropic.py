@@ -18,6 +18,7 @@ from batchline.providers.anthropic_wire import (
     PAGE,
     Batch,
     created_of,
+    listed_of,
     parse_batch,
     parse_result,
     progress_of,
@@ -25,7 +26,7 @@ from batchline.providers.anthropic_wire import (
 )
 from batchline.providers.failures import CONNECT_S, READ_S, CallRules, Keyed, timeouts, translated
 from batchline.providers.lines import split_lines
-from batchline.providers.protocol import AccountAccess, Created, Endpoint, Found, Job, Limits, Progress, Result
+from batchline.providers.protocol import AccountAccess, Created, Endpoint, Found, Job, Limits, Listed, Progress, Result
 
 if TYPE_CHECKING:
     import anthropic
@@ -106,6 +107,7 @@ class AnthropicProvider:
     limits: Limits = LIMITS
     endpoints: Mapping[str, Endpoint] = ENDPOINTS
     has_files: bool = False
+    tagged: bool = False
 
     def __init__(
         self,
@@ -160,6 +162,18 @@ class AnthropicProvider:
             if not young:
                 break
         return Found(candidates=tuple(candidates))
+
+    def recent(self, since_ms: int) -> Iterator[Listed]:
+        """List the account's batches created since then, newest first; Anthropic's carry no tag."""
+        for page in self._pages():
+            young = [b for b in page if b.created_at is not None and b.created_at.timestamp() * 1000 >= since_ms]
+            yield from (listed_of(batch) for batch in young)
+            if not young:
+                return
+
+    def sent(self, provider_id: str) -> Iterator[str]:  # noqa: ARG002 - there are no files
+        """Anthropic keeps no file of what was sent."""
+        return iter(())
 
     def _pages(self) -> Iterator[list[Batch]]:
         after: str | None = None
@@ -235,7 +249,7 @@ class AnthropicProvider:
                 return refused
             return answered(answer.content, usage_of)
 
-    def delete_input(self, input_ref: str) -> None:
+    def delete_file(self, ref: str) -> None:
         """Nothing was uploaded, so there is nothing to delete."""
 
     @contextmanager

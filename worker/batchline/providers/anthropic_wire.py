@@ -12,7 +12,7 @@ import msgspec
 
 from batchline.providers.failures import read_error
 from batchline.providers.lines import BadLine, decode_line, is_told
-from batchline.providers.protocol import BatchOutcome, Created, Progress, Result, ResultKind
+from batchline.providers.protocol import BatchOutcome, Created, Listed, Progress, Result, ResultKind
 from batchline.requests import Usage
 
 # Refusals of the request itself; all other errors may be sent again ("can be retried directly"), and those of key, rights
@@ -89,6 +89,17 @@ def parse_batch(content: bytes) -> Batch:
 def created_of(batch: Batch) -> Created:
     """Return what the engine keeps of a batch that exists."""
     return Created(provider_id=batch.id, created_ms=_ms(batch.created_at), expires_ms=_ms(batch.expires_at))
+
+
+def listed_of(batch: Batch) -> Listed:
+    """Return what the audit needs of a batch in the list; there is no tag, only its results tell whose it is."""
+    return Listed(
+        provider_id=batch.id,
+        created_ms=_ms(batch.created_at),
+        expires_ms=_ms(batch.expires_at),
+        total=progress_of(batch).total,
+        running=batch.processing_status != "ended",
+    )
 
 
 def progress_of(batch: Batch) -> Progress:

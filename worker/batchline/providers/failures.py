@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from batchline.errors import Ambiguous, KeyRefused, Permanent, ProviderError, Retryable
+from batchline.errors import Ambiguous, KeyRefused, NotFound, Permanent, ProviderError, Retryable
 from batchline.providers.lines import BadLine
 from batchline.providers.protocol import AccountAccess
 
@@ -183,7 +183,7 @@ def _kind(rules: CallRules, status: int) -> type[ProviderError]:
         return Retryable
     if status >= 500 or status in _ASK_LATER:
         return rules.unsure if rules.complete() else Retryable
-    return Permanent
+    return NotFound if status == 404 else Permanent
 
 
 def _no_credit(told: Told) -> bool:

@@ -22,13 +22,15 @@ from batchline.providers.openai_wire import (
     PAGE,
     Batch,
     created_of,
+    custom_id_of,
+    listed_of,
     parse_batch,
     parse_result,
     progress_of,
     refusal_of,
     usage_of,
 )
-from batchline.providers.protocol import AccountAccess, Created, Endpoint, Found, Job, Limits, Progress, Result
+from batchline.providers.protocol import AccountAccess, Created, Endpoint, Found, Job, Limits, Listed, Progress, Result
 
 if TYPE_CHECKING:
     import openai
@@ -66,6 +68,7 @@ class OpenAIProvider:
     limits: Limits = LIMITS
     endpoints: Mapping[str, Endpoint] = ENDPOINTS
     has_files: bool = True
+    tagged: bool = True
 
     def __init__(self, access: AccountAccess, *, now: Callable[[], float] = time.time) -> None:
         self._access = access
@@ -95,7 +98,11 @@ class OpenAIProvider:
                 completion_window="24h",
                 endpoint=ENDPOINTS[job.endpoint].path,  # type: ignore[arg-type]
                 input_file_id=job.input_ref or "",
-                metadata={"batchline_batch": job.batch_id, "batchline_nonce": job.nonce},
+                metadata={
+                    "batchline_batch": job.batch_id,
+                    "batchline_nonce": job.nonce,
+                    "batchline_lane": job.lane,
+                },
                 extra_headers=_beta(job.beta),
                 timeout=timeouts(max(timeout_s - 2 * CONNECT_S, 1.0)),
             )
@@ -110,6 +117,24 @@ class OpenAIProvider:
             if all(b.created_at is not None and b.created_at < oldest_s for b in page):
                 break
         return Found(proven=tuple(proven))
+
+    def recent(self, since_ms: int) -> Iterator[Listed]:
+        """List the account's batches created since then, newest first."""
+        for page in self._pages():
+            young = [batch for batch in page if batch.created_at is None or batch.created_at * 1000 >= since_ms]
+            yield from (listed_of(batch) for batch in young)
+            if not young:
+                return
+
+    def sent(self, provider_id: str) -> Iterator[str]:
+        """Read the custom_ids of a batch back from its uploaded file; nothing when the file is gone."""
+        with self._calling("sent") as client:
+            batch = parse_batch(client.batches.with_raw_response.retrieve(provider_id).content)
+        if not batch.input_file_id:
+            return
+        with contextlib.closing(self._content("sent", batch.input_file_id)) as content:
+            for line in content:
+                yield custom_id_of(line)
 
     def _pages(self) -> Iterator[list[Batch]]:
         after: str | None = None
@@ -191,12 +216,12 @@ class OpenAIProvider:
                 return refused
             return answered(answer.content, usage_of)
 
-    def delete_input(self, input_ref: str) -> None:
-        """Delete an uploaded file; one that is gone already is no error."""
+    def delete_file(self, ref: str) -> None:
+        """Delete an uploaded file or a file of results; one that is gone already is no error."""
         import openai  # noqa: PLC0415
 
-        with self._calling("delete_input") as client, contextlib.suppress(openai.NotFoundError):
-            client.files.with_raw_response.delete(input_ref)
+        with self._calling("delete_file") as client, contextlib.suppress(openai.NotFoundError):
+            client.files.with_raw_response.delete(ref)
 
     @contextlib.contextmanager
     def _calling(

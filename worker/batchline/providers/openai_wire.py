@@ -15,6 +15,7 @@ from batchline.providers.lines import BadLine, decode_line, is_told
 from batchline.providers.protocol import (
     BatchOutcome,
     Created,
+    Listed,
     Progress,
     Refusal,
     Result,
@@ -139,6 +140,27 @@ def parse_batch(content: bytes) -> Batch:
 def created_of(batch: Batch) -> Created:
     """Return what the engine keeps of a batch that exists."""
     return Created(provider_id=batch.id, created_ms=_ms(batch.created_at), expires_ms=_ms(batch.expires_at))
+
+
+def listed_of(batch: Batch) -> Listed:
+    """Return what the audit needs of a batch in the list: our tag, and whether it runs or never did."""
+    tag = batch.metadata or {}
+    return Listed(
+        provider_id=batch.id,
+        created_ms=_ms(batch.created_at),
+        expires_ms=_ms(batch.expires_at),
+        total=(batch.request_counts or _Counts()).total,
+        running=batch.status not in _ENDED,
+        dead=batch.status == "failed",
+        batch_id=str(tag.get("batchline_batch", "")),
+        nonce=str(tag.get("batchline_nonce", "")),
+        lane=str(tag.get("batchline_lane", "")),
+    )
+
+
+def custom_id_of(line: bytes) -> str:
+    """Return the custom_id of a line of an input file. Raises BadLine."""
+    return decode_line(line, INPUT_LINE).custom_id
 
 
 def progress_of(batch: Batch) -> Progress:

@@ -43,6 +43,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     rows: int
     intent_ms: int
+    lane: str = ""
     beta: str | None = None
     input_ref: str | None = None
     """The uploaded file's id, where the provider has files."""
@@ -61,6 +62,23 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
     proven: tuple[Created, ...] = ()
     candidates: tuple[Created, ...] = ()
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch in the provider's list. ``batch_id``, ``nonce`` and ``lane`` are our tag, empty where there is none.
+
+    ``dead``: it was refused as a whole and never ran. Times are unix milliseconds.
+    """
+
+    provider_id: str
+    created_ms: int
+    expires_ms: int = 0
+    total: int = 0
+    running: bool = False
+    dead: bool = False
+    batch_id: str = ""
+    nonce: str = ""
+    lane: str = ""
 
 
 class RowRefusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +144,8 @@ class Provider(Protocol):
     endpoints: Mapping[str, Endpoint]
     has_files: bool
     """Whether the rows are uploaded as a file before the create call."""
+    tagged: bool
+    """Whether a batch carries a tag of ours by which it is found again."""
 
     def render(self, custom_id: str, endpoint: str, body: bytes) -> bytes:
         """Return one row of the batch, without line feed; ``body`` is checked JSON on one line (bodies.py)."""
@@ -139,6 +159,12 @@ class Provider(Protocol):
     def find(self, job: Job) -> Found:
         """Look for the batch that an attempt may have created."""
 
+    def recent(self, since_ms: int) -> Iterator[Listed]:
+        """List the account's batches created since then, newest first, ours and others'."""
+
+    def sent(self, provider_id: str) -> Iterator[str]:
+        """Read back the custom_ids of a batch from its uploaded file; nothing where there is no file."""
+
     def poll(self, provider_id: str) -> Progress:
         """Ask how a batch is doing; of a refused one, which rows are guilty."""
 
@@ -151,8 +177,8 @@ class Provider(Protocol):
     def call(self, endpoint: str, body: bytes, *, beta: str | None, timeout_s: float) -> Result:
         """Answer one request by the realtime API (custom_id is empty)."""
 
-    def delete_input(self, input_ref: str) -> None:
-        """Delete an uploaded input file; one that is gone already is no error."""
+    def delete_file(self, ref: str) -> None:
+        """Delete an uploaded file or a file of results; one that is gone already is no error."""
 
 
 class AccountAccess(msgspec.Struct, frozen=True, kw_only=True):

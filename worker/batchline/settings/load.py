@@ -59,7 +59,7 @@ def _own_variables(environ: Mapping[str, str], accounts: list[str]) -> tuple[dic
     ours: dict[str, str] = {}
     problems: list[str] = []
     for name, value in environ.items():
-        if not name.startswith(names.PREFIX) or name == names.CONFIG or names.from_kubernetes(name, value):
+        if not name.startswith(names.PREFIX) or name in names.NO_SETTINGS or names.from_kubernetes(name, value):
             continue
         if name in known or _of_new_account(name):
             if value:  # empty counts as not set, as Compose files and CI systems have it

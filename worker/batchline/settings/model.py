@@ -5,6 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -35,6 +36,10 @@ def _store_url(url: str) -> str:
     # The URL may hold a password: it is not quoted.
     if not url.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("a store's URL begins with redis://, rediss:// or unix://")
+    try:
+        urlsplit(url).port  # noqa: B018 - reading it is the check
+    except ValueError:
+        raise ValueError("a store's URL has a number as its port") from None
     return url
 
 
@@ -110,6 +115,8 @@ class Settings(BaseSettings):
     batch_record_ttl: Span = 604_800.0
     files_kept: Annotated[Seconds, Field(ge=3600)] = 3600.0
     """How long after settling a batch its files stay at the provider; an hour at the least."""
+    shutdown_grace: Span = 25.0
+    """How long a worker that was asked to end may take to finish or hand back its steps."""
     spool_dir: Path | None = None
     """Where batch inputs and results are spooled; None is the system's directory for temporary files."""
     exporter_port: Annotated[int, Field(ge=0, le=65_535)] = 9464

@@ -11,6 +11,8 @@ from pydantic import BaseModel
 
 PREFIX = "BATCHLINE_"
 CONFIG = "BATCHLINE_CONFIG"
+NO_SETTINGS = frozenset({CONFIG, "BATCHLINE_KILLPOINT", "BATCHLINE_KILLPOINT_HANG"})
+"""Variables of ours that set nothing: where the file is, and the tests' kill points (killpoints.py)."""
 
 _KUBERNETES_NAME = re.compile(
     r"BATCHLINE(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import cast
+from typing import Literal, cast
 
 from batchline.lanes import Lane, OpenRange, Trigger
-from batchline.store import keys
+from batchline.store import files, keys
 from batchline.store.connection import Argument, Connection
+from batchline.store.durability import Durability
 from batchline.store.records import (
     Batch,
     ClaimAnswer,
@@ -27,12 +28,17 @@ CLAIM_KEPT_S = 40 * 86400
 UNUSED = "batchline:unused"
 
 
+IntentAnswer = Literal["durable", "not_durable", "creates", "twin_submitting", "twin_reconciling"]
+
+
 class Batches:
     """Every transition of a batch, each one fenced script. All methods that take a batch may raise LeaseLost."""
 
-    def __init__(self, connection: Connection, *, lease_s: float) -> None:
+    def __init__(self, connection: Connection, durability: Durability, *, lease_s: float, files_kept_s: float) -> None:
         self._connection = connection
+        self._durability = durability
         self._lease_ms = int(lease_s * 1000)
+        self._files_kept_ms = int(files_kept_s * 1000)
 
     def cut(
         self,
@@ -96,8 +102,15 @@ class Batches:
         self._connection.call("renew", [keys.batch(batch.id)], [batch.fence, self._lease_ms])
 
     def release(self, batch: Batch, *, agenda: str, next_ms: int) -> None:
-        """Give the lease back; somebody should look again at ``next_ms``."""
-        self._connection.call("release", [keys.batch(batch.id), agenda], [batch.fence, batch.id, next_ms])
+        """Give the lease back; somebody should look again at ``next_ms``, or at once if it is to be cancelled since the claim."""
+        self._connection.call(
+            "release", [keys.batch(batch.id), agenda], [batch.fence, batch.id, next_ms, batch.cancel_ms]
+        )
+
+    def note(self, batch: Batch, **notes: str | int) -> None:
+        """Note what was seen of a batch: fields of its record that no transition writes."""
+        pairs = [part for note in notes.items() for part in note]
+        self._connection.call("note", [keys.batch(batch.id)], [batch.fence, *pairs])
 
     def intent(
         self,
@@ -110,8 +123,14 @@ class Batches:
         now_ms: int,
         call_s: float,
         max_creates: int,
-    ) -> bool:
-        """cut → submitting, with a lease for the whole call; False when this hour's creates are used up."""
+        tagged: bool = True,
+    ) -> IntentAnswer:
+        """cut → submitting, with a lease for the whole call; the create may only follow the answer ``durable``.
+
+        ``creates``: this hour's creates are used up. ``twin_...``: no tags, and another intent with as
+        many rows is open.
+        ``not_durable``: it is on record, but not acknowledged; take it back with ``again``.
+        """
         arguments: list[Argument] = [
             batch.fence,
             nonce,
@@ -121,33 +140,70 @@ class Batches:
             now_ms,
             int(call_s * 1000) + self._lease_ms,
             max_creates,
+            batch.id,
+            int(not tagged),
+            keys.batch(""),
         ]
-        where = [keys.batch(batch.id), keys.account_creates(batch.account)]
-        return bool(self._connection.call("intent", where, arguments))
+        where = [keys.batch(batch.id), keys.account_creates(batch.account), keys.account_intents(batch.account)]
+        answer, durable = self._durability.call("intent", where, arguments)
+        refusals: dict[int, IntentAnswer] = {0: "creates", -1: "twin_submitting", -2: "twin_reconciling"}
+        if int(answer) in refusals:
+            return refusals[int(answer)]
+        return "durable" if durable else "not_durable"
 
     def submitted(
-        self, batch: Batch, *, provider_id: str, submitted_ms: int, expires_ms: int, first_poll_ms: int
+        self,
+        batch: Batch,
+        *,
+        provider_id: str,
+        submitted_ms: int,
+        expires_ms: int,
+        first_poll_ms: int,
+        proven: bool = True,
+        forgotten: tuple[str, int] | None = None,
     ) -> bool:
-        """submitting or reconciling → submitted; False when another batch has claimed this provider batch."""
+        """submitting or reconciling → submitted; False when another batch has claimed this provider batch.
+
+        ``proven``: it is certain that the provider's batch is ours. ``forgotten``: nonce and rows of an attempt that the
+        provider has and the store forgot; then also cut → submitted.
+        """
         where = [
             keys.batch(batch.id),
             keys.provider_batch(batch.account, provider_id),
             keys.AGENDA_ACCUMULATE,
             keys.AGENDA_POLL,
+            keys.account_intents(batch.account),
         ]
+        nonce, rows = forgotten or ("", 0)
         arguments: list[Argument] = [batch.fence, batch.id, provider_id, submitted_ms, expires_ms, first_poll_ms]
+        arguments += [int(proven), nonce, rows]
         return bool(self._connection.call("submitted", where, arguments))
 
-    def ambiguous(self, batch: Batch, *, look_ms: int) -> None:
-        """submitting → reconciling; somebody should look at the provider at ``look_ms``."""
+    def ambiguous(self, batch: Batch, *, look_ms: int, fenced_ms: int | None = None) -> None:
+        """submitting → reconciling; look at the provider at ``look_ms``. ``fenced_ms``: when the input file was deleted."""
         where = [keys.batch(batch.id), keys.AGENDA_ACCUMULATE, keys.account(batch.account)]
-        self._connection.call("ambiguous", where, [batch.fence, batch.id, look_ms])
+        arguments: list[Argument] = [batch.fence, batch.id, look_ms, "" if fenced_ms is None else fenced_ms]
+        self._connection.call("ambiguous", where, arguments)
+
+    def disown(self, batch: Batch, *, look_ms: int) -> None:
+        """submitted or ended → reconciling: the provider's batch was adopted without proof and is not ours."""
+        where = [
+            keys.batch(batch.id),
+            keys.provider_batch(batch.account, batch.provider_id),
+            keys.AGENDA_ACCUMULATE,
+            keys.AGENDA_POLL,
+            keys.account_open(batch.account),
+        ]
+        self._connection.call("disown", where, [batch.fence, batch.id, batch.provider_id, look_ms])
 
     def again(self, batch: Batch, *, not_before_ms: int, reason: str) -> None:
-        """Back to cut with the same range and riders, no attempt used."""
+        """Back to cut with the same range and riders, no attempt used; the attempt's input file is deleted later."""
         claim = keys.provider_batch(batch.account, batch.provider_id) if batch.provider_id else keys.batch(batch.id)
-        where = [keys.batch(batch.id), keys.AGENDA_ACCUMULATE, keys.AGENDA_POLL, claim]
-        self._connection.call("again", where, [batch.fence, batch.id, not_before_ms, reason, CLAIM_KEPT_S])
+        intents = keys.account_intents(batch.account)
+        where = [keys.batch(batch.id), keys.AGENDA_ACCUMULATE, keys.AGENDA_POLL, claim, intents, keys.FILES]
+        arguments: list[Argument] = [batch.fence, batch.id, not_before_ms, reason, CLAIM_KEPT_S]
+        arguments += [not_before_ms + self._files_kept_ms, files.named(batch.account, "")]
+        self._connection.call("again", where, arguments)
 
     def split(
         self,
@@ -199,8 +255,12 @@ class Batches:
         kept_s: int,
         turnaround_bucket: int,
         size_bucket: int,
+        refs: Sequence[str] = (),
     ) -> Batch | None:
-        """ended or cut → settled; None when the batch still carries something: settle or retry that first."""
+        """ended or cut → settled; None when the batch still carries something: settle or retry that first.
+
+        ``refs`` are the provider's files that nobody needs any more; they are deleted after a while.
+        """
         claim = keys.provider_batch(batch.account, batch.provider_id) if batch.provider_id else keys.batch(batch.id)
         where = [
             keys.batch(batch.id),
@@ -214,10 +274,12 @@ class Batches:
             claim,
             keys.requests(batch.lane),
             keys.attempts(batch.lane),
+            keys.FILES,
         ]
         turnaround_ms = max(0, batch.ended_ms - batch.submitted_ms)
         arguments: list[Argument] = [batch.fence, batch.id, now_ms, waste_nano, kept_s, CLAIM_KEPT_S, base]
         arguments += [turnaround_bucket, turnaround_ms, size_bucket, batch.rows, sweep_entries(batch)]
+        arguments += [now_ms + self._files_kept_ms, *(files.named(batch.account, ref) for ref in refs)]
         answer = self._connection.call("settled", where, arguments)
         while answer == b"more":
             answer = self._connection.call("settled", where, arguments)
@@ -232,6 +294,10 @@ class Batches:
         """Read a batch record, None when there is none."""
         fields = pairs(flat(self._connection.run("HGETALL", keys.batch(batch_id))))
         return batch_record(fields) if b"state" in fields else None
+
+    def count_duplicate(self, account: str) -> None:
+        """Count a provider batch of ours that exists twice."""
+        self._connection.run("HINCRBY", keys.account(account), "duplicates", 1)
 
     def claimed_by_others(self, batch: Batch, provider_ids: Sequence[str]) -> set[str]:
         """Return which of these provider batches another batch of ours has claimed."""

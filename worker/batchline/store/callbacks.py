@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import redis
-
+from batchline.errors import StoreFull
 from batchline.store import keys
-from batchline.store.connection import Argument, Connection, translate
+from batchline.store.connection import Argument, Connection, sending
 
 SILENT_MS = 60_000
 """A reader that was not seen for so long is taken for dead; what it took goes back to the queue."""
@@ -87,10 +86,8 @@ class Reader:
         pipeline.lpop(self._taken, count)
         pipeline.expire(self._taken, self._reply_ttl_s)
         pipeline.expire(self._queue, self._reply_ttl_s)
-        try:
+        with sending("command.acknowledge", f"acknowledging replies of the callback queue {self._queue}"):
             pipeline.execute()
-        except redis.RedisError as error:
-            raise translate(error, f"acknowledging replies of the callback queue {self._queue}") from error
         self._seen()
 
     def close(self) -> None:
@@ -108,12 +105,11 @@ def _wait(connection: Connection, source: str, target: str, timeout_s: float) ->
     where = "LEFT" if source == target else "RIGHT"
     with connection.blocking(timeout_s=timeout_s) as client:
         try:
-            reply: Any = client.blmove(source, target, _block(timeout_s), "LEFT", where)
-        except redis.exceptions.OutOfMemoryError:
+            with sending("command.blmove", f"reading the callback queue {source}"):
+                reply: Any = client.blmove(source, target, _block(timeout_s), "LEFT", where)
+        except StoreFull:
             time.sleep(min(timeout_s, FULL_PAUSE_S))  # a full store refuses BLMOVE, though reading is what empties it
             return None
-        except redis.RedisError as error:
-            raise translate(error, f"reading the callback queue {source}") from error
     return bytes(reply) if reply is not None else None
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import redis
@@ -10,7 +11,8 @@ from redis.backoff import ExponentialBackoff
 from redis.commands.core import Script
 from redis.retry import Retry
 
-from batchline.errors import BatchlineError, LeaseLost, StoreError, StoreFull
+from batchline import killpoints
+from batchline.errors import BatchlineError, LeaseLost, StoreError, StoreFull, StoreUnreachable
 from batchline.store import scripts
 
 Argument = str | bytes | int | float
@@ -43,10 +45,8 @@ class Connection:
         self, name: str, keys: Sequence[str], args: Sequence[Argument], *, client: redis.Redis | None = None
     ) -> Any:
         """Run a script, on a client of the caller's own if it has one. Raises LeaseLost, StoreFull or StoreError."""
-        try:
+        with sending(f"script.{name}", f"script {name}"):
             return self.script(name)(keys=[_raw(key) for key in keys], args=[_raw(arg) for arg in args], client=client)
-        except redis.RedisError as error:
-            raise translate(error, f"script {name}") from error
 
     def call_many(self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]]) -> list[Any]:
         """Run a script many times in one round trip. Raises LeaseLost, StoreFull or StoreError; what ran before stays."""
@@ -54,31 +54,50 @@ class Connection:
         pipeline = self.redis.pipeline(transaction=False)
         for keys, args in calls:
             script(keys=[_raw(key) for key in keys], args=[_raw(arg) for arg in args], client=pipeline)
-        try:
+        with sending(f"script.{name}", f"script {name}"):
             return pipeline.execute()
-        except redis.RedisError as error:
-            raise translate(error, f"script {name}") from error
+
+    def call_then(
+        self, name: str, keys: Sequence[str], args: Sequence[Argument], command: Sequence[Argument]
+    ) -> tuple[Any, Any]:
+        """Run a script and then a command on the same connection: what WAIT and WAITAOF need. Raises as ``call``."""
+        pipeline = self.redis.pipeline(transaction=False)
+        self.script(name)(keys=[_raw(key) for key in keys], args=[_raw(arg) for arg in args], client=pipeline)
+        pipeline.execute_command(*[_raw(part) for part in command])  # type: ignore[no-untyped-call]
+        with sending(f"script.{name}", f"script {name}"):
+            answer, then = pipeline.execute()
+        return answer, then
 
     def run(self, command: str, *args: Argument) -> Any:
         """Run a plain command. Raises StoreFull or StoreError."""
-        try:
+        with sending(f"command.{command.lower()}", command):
             return self.redis.execute_command(command, *[_raw(arg) for arg in args])  # type: ignore[no-untyped-call]
-        except redis.RedisError as error:
-            raise translate(error, command) from error
 
     def run_many(self, commands: Iterable[Sequence[Argument]]) -> list[Any]:
         """Run plain commands in one round trip. Raises StoreFull or StoreError; what ran before stays."""
         pipeline = self.redis.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*[_raw(part) for part in command])  # type: ignore[no-untyped-call]
-        try:
+        with sending("commands", "a pipeline of commands"):
             return pipeline.execute()
-        except redis.RedisError as error:
-            raise translate(error, "a pipeline of commands") from error
 
     def close(self) -> None:
         """Close the pool's connections."""
         self.redis.close()
+
+
+@contextmanager
+def sending(name: str, what: str) -> Iterator[None]:
+    """Put kill points around what is sent to the store, and translate its errors."""
+    try:
+        with killpoints.around(name, _lost):
+            yield
+    except redis.RedisError as error:
+        raise translate(error, what) from error
+
+
+def _lost() -> Exception:
+    return redis.ConnectionError("the connection broke off (kill point)")
 
 
 def _client(url: str, *, timeout_s: float, retries: int) -> redis.Redis:
@@ -109,7 +128,7 @@ def translate(error: redis.RedisError, what: str) -> BatchlineError:
             f"{what}: the store is full (maxmemory) and takes no new requests; free memory or raise maxmemory"
         )
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
-        return StoreError(
+        return StoreUnreachable(
             f"{what}: cannot reach the store ({type(error).__name__}); is it running, and is BATCHLINE_REDIS_URL right?"
         )
     return StoreError(f"{what}: the store answered with an error: {message[:300]}")

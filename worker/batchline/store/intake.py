@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from batchline.errors import StoreError
 from batchline.lanes import OpenRange, Trigger
 from batchline.requests import Request
 from batchline.store import keys
@@ -90,6 +91,45 @@ class Intake:
                 "cancel", [keys.requests(lane), keys.walk(lane), keys.retry(lane), keys.cancels(lane)], [entry]
             )
         )
+
+    def cancel_many(self, lane: str, entries: Sequence[str]) -> list[str]:
+        """Ask to cancel entries of a lane in one round trip; per entry what ``cancel`` says."""
+        where = [keys.requests(lane), keys.walk(lane), keys.retry(lane), keys.cancels(lane)]
+        return [text(said) for said in self._connection.call_many("cancel", [(where, [entry]) for entry in entries])]
+
+    def revoke(self, batch_id: str, *, now_ms: int) -> str:
+        """Note that a batch is to be cancelled at its provider; returns its state, or ``gone``."""
+        where = [keys.batch(batch_id), keys.AGENDA_ACCUMULATE, keys.AGENDA_POLL]
+        return text(self._connection.call("revoke", where, [batch_id, now_ms]))
+
+    def entry_by_id(self, lane: str, request_id: str) -> str | None:
+        """Return the entry of a request id that the Python client enqueued; None outside its id window."""
+        window: bytes | None = self._connection.run("GET", keys.request_id(lane, request_id))
+        return text(window).partition(":")[0] if window else None
+
+    def find(self, lane: str, request_id: str | None = None) -> Iterator[list[str]]:
+        """Iterate, page by page, over the entries that a lane has now: those of one request id, or all."""
+        end = self._last(lane)
+        after = "0-0"
+        while after:
+            arguments: list[Argument] = [request_id or "", after, end, WALK_ENTRIES, WALK_BYTES]
+            last, found = self._connection.call("find", [keys.requests(lane)], arguments)
+            after = text(last)
+            yield [text(entry) for entry in found]
+
+    def _last(self, lane: str) -> str:
+        try:
+            info = self._connection.run("XINFO STREAM", keys.requests(lane))
+        except StoreError as error:
+            if "no such key" in str(error):
+                return "0-0"
+            raise
+        return text(info["last-generated-id"])
+
+    def has_lane(self, lane: str) -> bool:
+        """Tell whether a producer ever named this lane."""
+        known = self._connection.run_many([("SISMEMBER", key, lane) for key in (keys.LANES, keys.LANES_ASIDE)])
+        return any(known)
 
     def lanes(self) -> Iterable[str]:
         """Iterate over the names of all lanes, page by page."""

@@ -11,10 +11,14 @@ LANES = "batchline:lanes"
 LANES_ASIDE = "batchline:lanes:aside"
 LEDGERS = "batchline:ledgers"
 TICKS = "batchline:ticks"
+AUDITED = "batchline:audited"
 SETTLED = "batchline:batches:settled"
 UNDELIVERED = "batchline:undelivered"
+DEAD = "batchline:dead"
 AGENDA_ACCUMULATE = "batchline:agenda:accumulate"
 AGENDA_POLL = "batchline:agenda:poll"
+FILES = "batchline:files"
+FILES_FAILED = "batchline:files:failed"
 
 
 def requests(lane: str) -> str:
@@ -40,6 +44,11 @@ def attempts(lane: str) -> str:
 def cancels(lane: str) -> str:
     """Return the set of carried entries that were asked to be cancelled."""
     return f"batchline:{{{lane}}}:cancels"
+
+
+def dead(lane: str) -> str:
+    """Return the hash of the lane's dead letters."""
+    return f"batchline:{{{lane}}}:dead"
 
 
 def request_id(lane: str, request: str) -> str:
@@ -70,6 +79,16 @@ def account_open(name: str) -> str:
 def account_creates(name: str) -> str:
     """Return the sorted set of the account's create calls of the last hour."""
     return f"batchline:account:{name}:creates"
+
+
+def audit_turn(name: str) -> str:
+    """Return the key that lets one worker audit an account at a time."""
+    return f"batchline:account:{name}:audit"
+
+
+def account_intents(name: str) -> str:
+    """Return the hash of an account's unresolved intents by their number of rows, where the provider has no tags."""
+    return f"batchline:account:{name}:intents"
 
 
 def provider_batch(account_name: str, provider_id: str) -> str:

@@ -33,12 +33,13 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LaneDepth(msgspec.Struct, frozen=True, kw_only=True):
-    """How many entries of a lane are owed a reply, how many were ever added, and since when (unix ms, 0: not) its range is open."""
+    """How many entries of a lane are owed a reply, how many were ever added, and since when (unix ms, 0: not) its range is open, its dead letters."""
 
     lane: str
     owed: int
     added: int
     since_ms: int
+    dead: int
 
 
 class Ledger:
@@ -73,8 +74,8 @@ class Ledger:
 
 
 def _depth(row: list[Any]) -> LaneDepth:
-    lane, owed, added, since = row
-    return LaneDepth(lane=text(lane), owed=int(owed), added=int(added), since_ms=int(since or 0))
+    lane, owed, added, since, dead = row
+    return LaneDepth(lane=text(lane), owed=int(owed), added=int(added), since_ms=int(since or 0), dead=int(dead))
 
 
 def time_bucket(seconds: float) -> int:

@@ -18,8 +18,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """A batch record as last read. Times are unix ms, 0 where the event has not happened; money is nano-dollars.
 
     ``after`` (exclusive) and ``last`` (inclusive) are the range; ``requests``, ``bytes`` and ``tokens`` its totals without
-    the riders, as estimated by the walk. ``largest`` is the lane's largest body in bytes. ``fence`` is the token of the
-    last claim. ``answered`` and the rest of the sums are kept by the settle script.
+    the riders, as estimated by the walk. ``largest`` is the lane's largest entry in bytes. ``fence`` is the token of the
+    last claim. ``answered`` and the rest of the sums are kept by the settle script. ``done`` and ``status`` are the provider's,
+    as they changed last at ``progress_ms``; ``stuck_since`` is that time once there was no progress for too long, else 0.
     """
 
     id: str
@@ -52,6 +53,12 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str = ""
     ended_ms: int = 0
     results: str = ""
+    proven: bool = False
+    orphan: bool = False
+    """Whether the audit found it at the provider and the store did not know it."""
+    fenced_ms: int = 0
+    disowned: str = ""
+    """Provider batches that were adopted and turned out to be somebody else's, separated by blanks."""
     settled_ms: int = 0
     succeeded: int = 0
     failed: int = 0
@@ -63,6 +70,14 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     paid_nano: int = 0
     saved_nano: int = 0
     waste_nano: int = 0
+    done: int = 0
+    status: str = ""
+    progress_ms: int = 0
+    stuck_since: int = 0
+    paused_by: str = ""
+    """The callback queue for which settling waited last, as ``kind key``."""
+    cancel_ms: int = 0
+    """Since when it is to be cancelled."""
 
 
 class Owed(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +88,16 @@ class Owed(msgspec.Struct, frozen=True, kw_only=True):
     attempts: bytes = b""
     """The attempts record (JSON), empty for an entry that never left its range."""
     cancelled: bool = False
+
+
+class Letter(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead letter: a request given up on, its fields as they stood in the stream, and its attempts record (JSON)."""
+
+    lane: str
+    entry: str
+    died_ms: int
+    attempts: bytes
+    fields: dict[bytes, bytes]
 
 
 class LaneLook(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,7 +27,10 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """One request's end, ready to be settled. ``own``: only if the batch that reports it carries the entry (failures)."""
+    """One request's end, ready to be settled. ``own``: only if the batch that reports it carries the entry (failures).
+
+    ``dead`` is the attempts record (JSON) of a request given up on: it leaves a dead letter.
+    """
 
     entry: str
     request_id: str
@@ -39,6 +42,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     cost: Cost | None
     unpriced: bool = False
     deadline_ms: int | None = None
+    dead: bytes = b""
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +119,8 @@ class Settling:
             keys.ledger(lane.base),
             keys.LEDGERS,
             keys.UNDELIVERED,
+            keys.dead(lane.name),
+            keys.DEAD,
         ]
         arguments: list[Argument] = [
             batch.fence if batch else "",
@@ -124,10 +130,15 @@ class Settling:
             route,
             ",".join(str(bound) for bound in BUCKETS_S),
             self._lease_ms,
+            lane.name,
         ]
         for answer in answers:
             arguments += _answer_arguments(lane.name, answer)
         return [int(code) for code in self._connection.call("settle", where, arguments)]
+
+    def waiting(self, queues: Sequence[Queue]) -> list[int]:
+        """Return how many replies wait in each callback queue."""
+        return [int(n) for n in self._connection.call_many("length", [([each.key], [each.kind]) for each in queues])]
 
     def retry(self, lane: Lane, retries: Sequence[Retry], *, batch: Batch) -> int:
         """Put carried entries into the retry pool; returns how many were not skipped."""
@@ -167,4 +178,5 @@ def _answer_arguments(lane: str, answer: Answer) -> list[Argument]:
         cost.saved_nano,
         int(answer.unpriced),
         "" if answer.deadline_ms is None else answer.deadline_ms,
+        answer.dead,
     ]

@@ -2,7 +2,9 @@
 -- Back to `cut`, same range and riders, no attempt used: proven absent, no room, or refused as a whole. Gives the
 -- lease back. The claim on the provider's dead batch, if any, stays for a while and then lapses.
 -- KEYS 1 batch (hash)  2 agenda of accumulate  3 agenda of poll (zsets)  4 claim on the provider's batch (string), or the batch again
+--      5 the account's intents (hash)  6 files (zset)
 -- ARGV 1 fence  2 batch id  3 not before (ms)  4 reason  5 how long the claim is kept (s)
+--      6 when the attempt's input file may be deleted (ms)  7 how the account's files are named: a prefix
 -- Returns 1. Errors LEASELOST, STATE.
 --@include fence
 local batch = redis.call('HMGET', KEYS[1], 'state', 'lease_until', 'call_until')
@@ -20,7 +22,16 @@ end
 if KEYS[4] ~= KEYS[1] then
   redis.call('EXPIRE', KEYS[4], ARGV[5])
 end
-redis.call('HDEL', KEYS[1], 'rows', 'row_bytes', 'input_ref', 'intent_ms', 'provider_id', 'submitted_ms', 'expires_ms')
+local rows = redis.call('HGET', KEYS[1], 'rows')
+if rows and redis.call('HGET', KEYS[5], rows) == ARGV[2] then
+  redis.call('HDEL', KEYS[5], rows)
+end
+local file = redis.call('HGET', KEYS[1], 'input_ref') or ''
+if file ~= '' then
+  redis.call('ZADD', KEYS[6], ARGV[6], ARGV[7] .. file)
+end
+redis.call('HDEL', KEYS[1], 'rows', 'row_bytes', 'input_ref', 'intent_ms', 'provider_id', 'submitted_ms', 'expires_ms',
+           'fenced_ms')
 redis.call('HINCRBY', KEYS[1], 'again', 1)
 redis.call('HSET', KEYS[1], 'state', 'cut', 'next_ms', ARGV[3], 'reason', ARGV[4], 'lease_until', 0)
 redis.call('ZREM', KEYS[3], ARGV[2])

@@ -1,10 +1,12 @@
 #!lua flags=allow-oom
 -- cut -> submitting: what is about to be created is on record before the provider is asked. The lease is extended to
 -- cover the create call.
--- KEYS 1 batch (hash)  2 the account's creates (zset)
+-- KEYS 1 batch (hash)  2 the account's creates (zset)  3 the account's intents (hash: rows -> batch)
 -- ARGV 1 fence  2 nonce of the attempt  3 rows  4 bytes of the rows  5 uploaded file's id or ''  6 now (ms)  7 lease (ms)
---      8 most creates an hour
--- Returns 1, or 0 when the account has used up its creates of this hour. Errors LEASELOST, STATE.
+--      8 most creates an hour  9 batch id  10 '1' where the provider has no tags  11 key prefix of batches
+-- Returns 1; 0 when the account has used up its creates of this hour; where there are no tags and another intent
+--   with the same number of rows is open, so that neither could be told from the other: -1 while its create may be
+--   running, -2 while it is being reconciled. Errors LEASELOST, STATE.
 --@include fence
 local batch = redis.call('HMGET', KEYS[1], 'state', 'nonce')
 if batch[1] == 'submitting' and batch[2] == ARGV[2] then
@@ -15,6 +17,14 @@ if batch[1] ~= 'cut' then
 end
 if redis.call('ZCOUNT', KEYS[2], ARGV[6] - 3600000, '+inf') >= tonumber(ARGV[8]) then
   return 0
+end
+if ARGV[10] == '1' then
+  local twin = redis.call('HGET', KEYS[3], ARGV[3])
+  local state = twin and twin ~= ARGV[9] and redis.call('HGET', ARGV[11] .. twin, 'state')
+  if state == 'submitting' or state == 'reconciling' then
+    return state == 'submitting' and -1 or -2
+  end
+  redis.call('HSET', KEYS[3], ARGV[3], ARGV[9])
 end
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)

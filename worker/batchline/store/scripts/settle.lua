@@ -2,13 +2,15 @@
 -- Answer requests once and for all: push each reply, add it to the ledger and to its batch, delete the entry and its
 -- traces. An entry that is gone was answered before and is skipped. An answer settles an entry whoever carries it; what
 -- is marked `own` (failures) only by the batch that carries it. Without a batch, only entries that no batch carries.
+-- A request given up on leaves a dead letter: its fields as they stand and all that happened to it.
 -- KEYS 1 batch (hash; any unused key without a batch)  2 riders (zset; likewise)  3 requests (stream)  4 attempts (hash)
 --      5 retry pool (zset)  6 cancels (set)  7 walk (hash)  8 ledger (hash)  9 ledgers (set)  10 undelivered (list)
+--      11 the lane's dead letters (hash)  12 all dead letters by time (zset)
 -- ARGV 1 fence, or '' without a batch  2 now (ms)  3 reply queues expire after (s)  4 ledger name  5 route
 --      6 bucket bounds (s, ascending, comma separated)  7 lease (ms) to renew
---      then 17 a reply: entry id, id window key, kind of queue ('list' or 'stream'), queue, default queue (list),
+--      8 lane  then 18 a reply: entry id, id window key, kind of queue ('list' or 'stream'), queue, default queue (list),
 --      status, reply, own 0|1, input_uncached, cache_read, cache_write, output tokens, list, paid, saved (nano-dollars),
---      unpriced 0|1, deadline (ms) or ''
+--      unpriced 0|1, deadline (ms) or '', attempts record (JSON) of a request given up on or ''
 -- Returns for each reply: 1 delivered, 2 delivered to the default queue (its own has another type), 3 kept in
 --   `undelivered` (both have), 0 skipped. Error LEASELOST.
 --@include carry
@@ -70,6 +72,17 @@ local function deliver(kind, queue, default, reply)
   return 'list', 3
 end
 
+-- The letter keeps the id window too, so that a redrive can open it again: {attempts record, window (ms) or '', fields}.
+local function bury(entry, fields, record, id_key)
+  local window = redis.pcall('GET', id_key)
+  local ms = ''
+  if type(window) == 'string' and string.match(window, '^[^:]+') == entry then
+    ms = string.match(window, ':(%d+)$')
+  end
+  redis.call('HSET', KEYS[11], entry, cmsgpack.pack(record, ms, fields))
+  redis.call('ZADD', KEYS[12], now, entry .. '|' .. ARGV[8])
+end
+
 local function forget(entry, id_key)
   redis.call('XDEL', KEYS[3], entry)
   redis.call('HDEL', KEYS[4], entry)
@@ -112,13 +125,16 @@ local function account_for(at, entry, status)
 end
 
 local codes = {}
-for at = 8, #ARGV, 17 do
+for at = 9, #ARGV, 18 do
   local entry, status = ARGV[at], ARGV[at + 5]
   local code = 0
-  local owed = #redis.call('XRANGE', KEYS[3], entry, entry) == 1
+  local owed = redis.call('XRANGE', KEYS[3], entry, entry)[1]
   if owed and (ARGV[at + 7] == '0' or ours(entry)) then
     local kind
     kind, code = deliver(ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 6])
+    if ARGV[at + 17] ~= '' then
+      bury(entry, owed[2], ARGV[at + 17], ARGV[at + 1])
+    end
     forget(entry, ARGV[at + 1])
     account_for(at, entry, status)
     add(ledger, 'callbacks:' .. kind .. ':' .. (code == 1 and 'delivered' or code == 2 and 'default' or 'undelivered'), 1)

@@ -3,10 +3,10 @@
 -- ever shrinks). Its record stays for a while; its room and agenda are free.
 -- KEYS 1 batch (hash)  2 riders (zset)  3 the account's open batches (hash)  4 agenda of accumulate  5 agenda of poll
 --      6 settled batches (zsets)  7 ledger (hash)  8 ledgers (set)  9 claim on the provider's batch (string), or the batch again
---      10 requests (stream)  11 attempts (hash)
+--      10 requests (stream)  11 attempts (hash)  12 files (zset)
 -- ARGV 1 fence  2 batch id  3 now (ms)  4 waste (nano-dollars)  5 the record is kept (s)  6 the claim is kept (s)
 --      7 ledger name  8 bucket of the turnaround or ''  9 turnaround (ms)  10 bucket of the size  11 rows
---      12 most entries to sweep in this call
+--      12 most entries to sweep in this call  13 when its files may be deleted (ms)  then 14 a file: `account|file`
 -- Returns 'more' (call again), 'carries' (it does: settle or retry that first), or the batch record as HGETALL. Errors LEASELOST, STATE.
 --@include fence
 local state = redis.call('HGET', KEYS[1], 'state')
@@ -49,6 +49,9 @@ redis.call('ZADD', KEYS[6], ARGV[3], ARGV[2])
 redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', ARGV[3] - ARGV[5] * 1000)
 if KEYS[9] ~= KEYS[1] then
   redis.call('EXPIRE', KEYS[9], ARGV[6])
+end
+for i = 14, #ARGV do
+  redis.call('ZADD', KEYS[12], ARGV[13], ARGV[i])
 end
 if state == 'ended' then
   redis.call('HINCRBY', KEYS[7], 'batches', 1)

@@ -22,6 +22,14 @@ local function body_size(fields)
   return 0
 end
 
+local function entry_size(fields)
+  local size = 0
+  for i = 2, #fields, 2 do
+    size = size + #fields[i]
+  end
+  return size
+end
+
 -- A range of one is always allowed; beyond that the limit stops the walk before the entry that would pass it.
 local function limit_before(row, estimate)
   if requests == 0 then
@@ -64,8 +72,9 @@ while full == '' and more == 1 and entries_left > 0 and bytes_left > 0 do
     end
     last = entry[1]
     requests, bytes, tokens = requests + 1, bytes + row, tokens + estimate
-    largest = math.max(largest, size)
-    entries_left, bytes_left = entries_left - 1, bytes_left - size
+    local whole = entry_size(entry[2])
+    largest = math.max(largest, whole)
+    entries_left, bytes_left = entries_left - 1, bytes_left - whole
     full = limit_reached()
     if full ~= '' then
       more = i < #page and 1 or more

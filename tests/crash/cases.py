@@ -1,0 +1,121 @@
+"""The kill matrix: every state-changing script and provider call that workers make, both sides, every way to die."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+SIDES = ("before", "after")
+ACTIONS = ("kill", "raise", "hang", "drop")
+KINDS = ("openai", "anthropic")
+
+
+@dataclass(frozen=True, order=True, kw_only=True)
+class Case:
+    """One crash: the point and what happens there, the scenario, and which provider has the trouble."""
+
+    point: str
+    action: str
+    nth: int
+    scenario: str
+    kind: str
+
+    @property
+    def charge(self) -> str:
+        """The kill point as the environment arms it."""
+        return f"{self.point}:{self.action}:{self.nth}"
+
+    def __str__(self) -> str:
+        return f"{self.charge} {self.scenario} {self.kind}"
+
+
+ANY = ("",)
+"""The provider is chosen by the seed: the point does not depend on it."""
+
+PLACES: tuple[tuple[str, int, str, tuple[str, ...]], ...] = (
+    # what workers always do
+    ("script.tick", 2, "plain", ANY),
+    ("script.ticked", 1, "plain", ANY),
+    ("script.look", 1, "plain", ANY),
+    ("script.walk", 1, "plain", ANY),
+    ("script.cut", 1, "plain", ANY),
+    ("script.ring", 3, "plain", ANY),
+    ("script.claim", 1, "plain", ANY),
+    ("script.ride", 1, "plain", ANY),
+    ("script.ride", 3, "plain", ANY),  # the third batch has retries
+    ("script.intent", 1, "plain", ANY),
+    ("script.intent", 3, "plain", ANY),
+    ("script.submitted", 1, "plain", KINDS),
+    ("script.release", 1, "plain", ANY),
+    ("script.ended", 1, "plain", ANY),
+    ("script.settle", 1, "plain", KINDS),
+    ("script.settle", 2, "plain", ANY),
+    ("script.retry", 1, "plain", KINDS),
+    ("script.settled", 1, "plain", KINDS),
+    ("script.renew", 2, "slow", KINDS),
+    # what they do in trouble
+    ("script.again", 1, "refused", ("openai",)),
+    ("script.settle", 1, "refused", ("openai",)),
+    ("script.again", 1, "halved", KINDS),
+    ("script.split", 1, "halved", KINDS),
+    ("script.split", 2, "halved", ANY),
+    ("script.split", 1, "overflow", ("openai",)),
+    ("script.outage", 1, "outage", ("openai",)),
+    ("script.ambiguous", 1, "lost", KINDS),
+    ("script.submitted", 1, "lost", KINDS),
+    ("script.ambiguous", 1, "absent", KINDS),
+    ("script.again", 1, "absent", KINDS),
+    ("script.disown", 1, "foreign", ("anthropic",)),
+    # every call to a provider
+    ("provider.openai.cancel", 1, "revoked", ("openai",)),
+    ("provider.anthropic.cancel", 1, "revoked", ("anthropic",)),
+    ("provider.openai.upload", 1, "plain", ("openai",)),
+    ("provider.openai.create", 1, "plain", ("openai",)),
+    ("provider.anthropic.create", 1, "plain", ("anthropic",)),
+    ("provider.openai.find", 1, "lost", ("openai",)),
+    ("provider.anthropic.find", 1, "lost", ("anthropic",)),
+    ("provider.openai.find", 1, "absent", ("openai",)),
+    ("provider.anthropic.find", 1, "absent", ("anthropic",)),
+    ("provider.openai.poll", 1, "plain", ("openai",)),
+    ("provider.anthropic.poll", 1, "plain", ("anthropic",)),
+    ("provider.openai.results", 1, "plain", ("openai",)),
+    ("provider.anthropic.results", 1, "plain", ("anthropic",)),
+    ("provider.openai.results.row", 1, "plain", ("openai",)),
+    ("provider.anthropic.results.row", 1, "plain", ("anthropic",)),
+    ("provider.openai.results.row", 5, "plain", ("openai",)),
+    ("provider.anthropic.results.row", 5, "plain", ("anthropic",)),
+    ("provider.openai.delete_file", 1, "absent", ("openai",)),
+    # what else leaves the process
+    ("command.hget", 1, "plain", ANY),
+    ("commands", 1, "plain", ANY),
+    ("doorbell.submit", 1, "plain", ANY),
+    ("doorbell.poll", 1, "plain", ANY),
+)
+"""Point, which time that the process comes by, scenario, and the providers to try it with."""
+
+NEVER: dict[str, str] = {}
+"""Scripts and verbs that the matrix leaves out, each with its reason. The lint test holds it against the code."""
+
+
+def all_cases(seed: int) -> list[Case]:
+    """Return the whole matrix, in an order and with free choices drawn from the seed."""
+    dice = random.Random(seed)
+    cases = list(_all(dice))
+    dice.shuffle(cases)
+    return cases
+
+
+def third(cases: list[Case], shard: str) -> list[Case]:
+    """Return the part ``1/3`` of the cases (any ``i/n``)."""
+    index, _, count = shard.partition("/")
+    return cases[int(index) - 1 :: int(count or 1)]
+
+
+def _all(dice: random.Random) -> Iterator[Case]:
+    for point, nth, scenario, kinds in PLACES:
+        for side in SIDES:
+            for action in ACTIONS:
+                for kind in kinds:
+                    where = kind or dice.choice(KINDS)
+                    yield Case(point=f"{point}.{side}", action=action, nth=nth, scenario=scenario, kind=where)

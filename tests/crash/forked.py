@@ -1,0 +1,196 @@
+"""Processes forked from one that has loaded everything: an SDK's import costs seconds, a fork milliseconds.
+
+Fork only while this process has a single thread. A forked worker runs the engine's own steps behind the real ticker, with
+threads in place of Celery's; a smaller set of cases runs under Celery itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn, cast
+
+import msgspec
+import structlog
+
+from batchline import killpoints, logs, runtime
+from batchline.emulator import Options, serve
+from batchline.engine import accumulator, files, poller, reconciler, settler, submitter, transitions
+from batchline.engine.context import Context
+from batchline.errors import BatchlineError, LeaseLost, Permanent, StoreError
+from batchline.local.leash import leash
+from batchline.providers.openai import OpenAIProvider
+from batchline.providers.protocol import Created, Job, Progress, Provider, Result
+from batchline.settings import load_settings
+from batchline.ticker import Ticker
+from tests.crash.scenarios import GUILTY, Scenario
+
+log = structlog.get_logger("crash.worker")
+
+BRIEF: dict[str, tuple[Any, float]] = {
+    "FIRST_LOOK_S": (transitions, 0.2),
+    "OUTAGE_MIN_S": (transitions, 0.3),
+    "LOOK_AGAIN_MS": (reconciler, 300),
+    "CREATES_FULL_S": (submitter, 0.3),
+    "CHUNK_RESULTS": (settler, 3),
+}
+"""Waits of the engine that are no settings, made brief; and chunks of results small enough to die between two."""
+
+
+def preload() -> None:
+    """Import and build what every worker needs, once, before the first fork."""
+    import anthropic  # noqa: PLC0415 - slow; only the matrix needs them here
+    import openai  # noqa: PLC0415
+
+    for client in (openai.OpenAI(api_key="none"), anthropic.Anthropic(api_key="none")):
+        with contextlib.closing(client):
+            _ = client.batches if isinstance(client, openai.OpenAI) else client.messages.batches
+
+
+def fork(body: Callable[[], None], *, output: Path) -> int:
+    """Run ``body`` in a child whose stdout and stderr go to a file, and which dies with this process; returns its pid."""
+    tie = leash()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        _child(body, output, tie)
+    return pid
+
+
+def _child(body: Callable[[], None], output: Path, tie: Callable[[], None] | None) -> NoReturn:
+    code = 1
+    try:
+        if tie:
+            tie()
+        os.setsid()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        sink = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(sink, 1)
+        os.dup2(sink, 2)
+        body()
+        code = 0
+    except BaseException:  # noqa: BLE001 - nothing may climb into the parent's code
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def exit_code(pid: int) -> int | None:
+    """Return how a child ended (minus the signal that ended it), None while it runs; it is gone once this told."""
+    done, status = os.waitpid(pid, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if done else None
+
+
+def end(pid: int) -> None:
+    """Kill a child that may be stopped, and wait for it."""
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def emulate(state: Path, latency_s: float) -> None:
+    """Be an emulator; it says on stdout where it listens."""
+    serve("127.0.0.1", 0, Options(latency_s=latency_s, validation_delay_s=0.05, state_dir=state))
+
+
+def work(environ: Mapping[str, str], plan: Scenario) -> None:
+    """Be a worker until a signal comes."""
+    os.environ.clear()
+    os.environ.update(environ)
+    killpoints.arm(environ)
+    logs.configure("json", "INFO")
+    for name, (module, value) in BRIEF.items():
+        if not hasattr(module, name):
+            raise AttributeError(f"{module.__name__} has no {name} any more: bring BRIEF up to date")
+        setattr(module, name, value)
+    if plan.max_inputs:
+        OpenAIProvider.limits = msgspec.structs.replace(OpenAIProvider.limits, max_inputs=plan.max_inputs)
+    real = runtime.make_provider
+    runtime.make_provider = lambda kind, access: cast("Provider", Unruly(real(kind, access), plan))
+    context = runtime.build(load_settings())
+    with ThreadPoolExecutor(4) as pool:
+        bells = Threads(context, pool)
+        ticks = {
+            "accumulate": lambda context: accumulator.tick_accumulate(context, bells),
+            "poll": lambda context: accumulator.tick_poll(context, bells),
+        }
+        Ticker(lambda: context, ticks).start()
+        while True:
+            signal.pause()
+
+
+class Threads:
+    """Doorbells that run the step in a thread of this process."""
+
+    def __init__(self, context: Context, pool: ThreadPoolExecutor) -> None:
+        self._context = context
+        self._pool = pool
+
+    def submit(self, batch_id: str) -> None:
+        """Ring for a batch on its way to the provider."""
+        self._ring("submit", submitter.submit, batch_id)
+
+    def poll(self, batch_id: str) -> None:
+        """Ring for a batch at its provider."""
+        self._ring("poll", poller.poll, batch_id)
+
+    def file(self, file: str) -> None:
+        """Ring for a provider's file that is due to be deleted."""
+        self._ring("file", files.delete, file)
+
+    def file(self, file: str) -> None:
+        """Ring for a provider's file that is due to be deleted."""
+        self._ring("file", files.delete, file)
+
+    def audit(self, account: str) -> None:
+        """Ring for an account that is due to be audited."""
+        self._ring("audit", auditor.audit_in_turn, account)
+
+    def _ring(self, name: str, step: Callable[[Context, str], None], batch_id: str) -> None:
+        with killpoints.around(f"doorbell.{name}", lambda: StoreError("the broker does not answer (kill point)")):
+            self._pool.submit(self._step, step, batch_id)
+
+    def _step(self, step: Callable[[Context, str], None], batch_id: str) -> None:
+        try:
+            step(self._context, batch_id)
+        except (LeaseLost, StoreError) as error:
+            log.info("step.dropped", batch=batch_id, reason=str(error))
+        except BatchlineError as error:
+            log.warning("step.failed", batch=batch_id, reason=str(error))
+        except Exception:
+            log.exception("step.failed", batch=batch_id)
+
+
+class Unruly:
+    """A provider that does what a scenario wants of it."""
+
+    def __init__(self, real: Provider, plan: Scenario) -> None:
+        self._real = real
+        self._plan = plan
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def create(self, rows: BinaryIO, job: Job, *, timeout_s: float) -> Created:
+        """Create the batch, unless a guilty row is in it."""
+        rows.seek(0)
+        if self._plan.guilty and GUILTY.encode() in rows.read():
+            raise Permanent("create: refused with 400", account=self._real.kind, call="create", code="bad_request")
+        rows.seek(0)
+        return self._real.create(rows, job, timeout_s=timeout_s)
+
+    def results(self, progress: Progress) -> Iterator[Result]:
+        """Stream the results, slowly if so planned."""
+        for result in self._real.results(progress):
+            time.sleep(self._plan.slow_s)
+            yield result

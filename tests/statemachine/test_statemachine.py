@@ -1,0 +1,202 @@
+"""Whatever happens in whatever order: every accepted request is answered exactly once, and nothing is paid for twice.
+
+Hypothesis plays producers, workers, two providers, the store and its clock against the real scripts and the real engine.
+``STATE_MACHINE_EXAMPLES`` and ``STATE_MACHINE_STEPS`` say how much of it, ``STATE_MACHINE_SEED`` which; the same three
+numbers play the same game.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from unittest import mock
+
+import hypothesis.strategies as st
+import pytest
+import structlog
+from hypothesis import HealthCheck, Phase, note, seed, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+
+from batchline.engine import settler, submitter
+from batchline.local.store_process import StoreProcess
+from batchline.store import batches
+from tests.statemachine.faults import Fault
+from tests.statemachine.provider import Ending, Mood, Verdict
+from tests.statemachine.world import CHAT, CLAUDE, GHOST, LANES, Bell, World
+
+EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "40"))
+STEPS = int(os.environ.get("STATE_MACHINE_STEPS", "40"))
+SEED = int(os.environ.get("STATE_MACHINE_SEED", "1"))
+SHRINK = os.environ.get("STATE_MACHINE_SHRINK") == "1"
+
+NUMBER = st.integers(0, 30)
+LANE = st.sampled_from((CHAT, CLAUDE, CHAT, CLAUDE, GHOST))
+KIND = st.sampled_from(("openai", "anthropic"))
+ACTIONS = ("die_before", "die_after", "lose_before", "lose_after", "freeze_before", "freeze_after", "twice")
+FAULT = st.none() | st.builds(Fault, st.sampled_from(ACTIONS), st.integers(1, 16))
+MOOD: st.SearchStrategy[Mood] = st.sampled_from(("lost", "late", "late", "limited", "refused"))
+ENDING: st.SearchStrategy[Ending] = st.sampled_from(
+    ("completed", "completed", "expired", "cancelled", "no_file", "refused", "busy")
+)
+VERDICT: st.SearchStrategy[Verdict] = st.sampled_from(
+    ("ok", "ok", "twice", "missing", "error", "expired", "rejected", "stranger")
+)
+
+
+class Machine(RuleBasedStateMachine):
+    """The rules; what is chosen among things that change is a number, taken modulo how many there are."""
+
+    process: StoreProcess
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.restarts = 0
+
+    @initialize()
+    def begin(self) -> None:
+        self.world = World(self.process)
+        clock = mock.Mock(monotonic=lambda: self.world.now_ms / 1000)
+        self.patches = [
+            mock.patch.object(settler, "CHUNK_RESULTS", 2),
+            mock.patch.object(batches, "MOST", 2),
+            mock.patch.object(submitter, "time", clock),
+        ]
+        for patch in self.patches:
+            patch.start()
+
+    def teardown(self) -> None:
+        try:
+            if sys.exc_info()[0] is None:
+                self.world.drain()
+        finally:
+            for patch in self.patches:
+                patch.stop()
+            self.world.close()
+
+    @invariant()
+    def all_is_well(self) -> None:
+        self.world.check()
+
+    @rule(lane=LANE, count=st.integers(1, 5), shared=st.booleans())
+    def enqueue(self, lane: str, count: int, shared: bool) -> None:
+        for _ in range(count):
+            self.world.raw(lane, shared=shared)
+
+    @rule(lane=LANE)
+    def enqueue_nonsense(self, lane: str) -> None:
+        self.world.raw(lane, shared=True, body=b"{nonsense")
+
+    @rule(lane=LANE, number=st.integers(0, 5), fault=FAULT)
+    def enqueue_by_id(self, lane: str, number: int, fault: Fault | None) -> None:
+        if fault is None or not fault.action.startswith("freeze"):
+            self.world.windowed(lane, number, fault)
+
+    @rule(fault=FAULT)
+    def tick(self, fault: Fault | None) -> None:
+        note(f"tick: {self.world.tick(fault)}")
+
+    @precondition(lambda self: self.world.bells)
+    @rule(number=NUMBER, fault=FAULT, again=st.booleans())
+    def answer(self, number: int, fault: Fault | None, again: bool) -> None:
+        bells = self.world.bells
+        bell = bells[number % len(bells)] if again else bells.pop(number % len(bells))
+        note(f"{bell}: {self.world.answer(bell, fault)}")
+
+    @rule(seconds=st.sampled_from((1, 10, 25, 65)))
+    def work_on(self, seconds: int) -> None:
+        """All that is due is done and nothing goes wrong: what comes after is not always the beginning of a batch."""
+        self.world.advance(seconds)
+        self.world.tick()
+        bells, self.world.bells = self.world.bells, []
+        for bell in bells:
+            self.world.answer(bell)
+
+    @rule(number=NUMBER, kind=st.sampled_from(("submit", "poll")), fault=FAULT)
+    def answer_unasked(self, number: int, kind: str, fault: Fault | None) -> None:
+        """A message of long ago: of a batch that may be in any state."""
+        found = self.world.batches()
+        if found:
+            bell = Bell(kind, found[number % len(found)].id)
+            note(f"{bell}: {self.world.answer(bell, fault)}")
+
+    @rule(kind=KIND, fault=FAULT)
+    def audit(self, kind: str, fault: Fault | None) -> None:
+        note(f"audit: {self.world.answer(Bell('audit', kind), fault)}")
+
+    @precondition(lambda self: self.world.bells)
+    @rule()
+    def lose_messages(self) -> None:
+        self.world.bells.clear()
+
+    @precondition(lambda self: self.world.frozen)
+    @rule(number=NUMBER)
+    def thaw(self, number: int) -> None:
+        note(f"thawed: {self.world.thaw(number)}")
+
+    @rule(seconds=st.sampled_from((1, 10, 25, 65, 130, 300, 4000)))
+    def time_passes(self, seconds: int) -> None:
+        self.world.advance(seconds)
+
+    @rule()
+    def leases_lapse(self) -> None:
+        self.world.lapse()
+
+    @rule(kind=KIND, mood=MOOD, delay=st.sampled_from((5, 60, 149, 220, 400)))
+    def next_create(self, kind: str, mood: Mood, delay: int) -> None:
+        # Where no file is behind it, a create call that comes after its time limit is a limit that we name.
+        longest = 400 if kind == "openai" else 149
+        self.world.fakes[kind].moods.append((mood, min(delay, longest) * 1000))
+
+    @rule(kind=KIND, number=NUMBER, ending=ENDING, verdicts=st.lists(VERDICT, min_size=1, max_size=5))
+    def provider_ends(self, kind: str, number: int, ending: Ending, verdicts: list[Verdict]) -> None:
+        fake = self.world.fakes[kind]
+        if running := fake.running():
+            fake.end(running[number % len(running)], ending, verdicts)
+
+    @rule(kind=KIND, at=st.integers(0, 4))
+    def results_break_off(self, kind: str, at: int) -> None:
+        self.world.fakes[kind].cut_at = at
+
+    @rule(kind=KIND, rows=st.integers(1, 4))
+    def foreign_batch(self, kind: str, rows: int) -> None:
+        self.world.fakes[kind].make(None, [f"foreign-{number}" for number in range(rows)])
+
+    @rule(lane=LANE, number=NUMBER, kind=st.sampled_from(("request", "request", "batch", "lane")), fault=FAULT)
+    def cancel(self, lane: str, number: int, kind: str, fault: Fault | None) -> None:
+        found = self.world.batches()
+        places = [place for place in self.world.accepted.values() if place.startswith(f"{lane} ")]
+        request = places[number % len(places)].partition(" ")[2] if places else "?"
+        name = found[number % len(found)].id if kind == "batch" and found else lane
+        note(f"cancel: {self.world.cancel(kind, name, request, fault)}")
+
+    @precondition(lambda self: self.restarts < 1)
+    @rule(number=NUMBER)
+    def store_restarts(self, number: int) -> None:
+        if number < 4:
+            self.restarts += 1
+            self.world.restart()
+
+
+@pytest.fixture
+def process(store_process: StoreProcess) -> Iterator[StoreProcess]:
+    yield store_process
+    structlog.reset_defaults()
+
+
+@pytest.mark.timeout(max(60, EXAMPLES * 4))
+def test_everything_is_answered_once_and_paid_for_once_whatever_happens(process: StoreProcess) -> None:
+    print(f"STATE_MACHINE_SEED={SEED} STATE_MACHINE_EXAMPLES={EXAMPLES} STATE_MACHINE_STEPS={STEPS}")
+    game = seed(SEED)(type("Game", (Machine,), {"process": process}))
+    rules = settings(
+        max_examples=EXAMPLES,
+        stateful_step_count=STEPS,
+        deadline=None,
+        database=None,
+        print_blob=False,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate, Phase.shrink) if SHRINK else (Phase.generate,),
+        report_multiple_bugs=False,
+    )
+    run_state_machine_as_test(game, settings=rules)  # type: ignore[no-untyped-call]
+    assert LANES

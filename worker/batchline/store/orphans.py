@@ -1,0 +1,76 @@
+"""Provider batches that the store does not know, and whether an account was audited since the store was last replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from batchline.store import keys
+from batchline.store.connection import Argument, Connection
+from batchline.store.records import Batch, text
+
+
+class Orphans:
+    """What the audit needs of the store."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def audited(self, account: str) -> str:
+        """Return the identity of the store for which the account was last audited, '' if it never was."""
+        found = self._connection.run("HGET", keys.AUDITED, account)
+        return text(found) if found else ""
+
+    def accounts(self) -> list[str]:
+        """Return the accounts that were ever audited: those that ever created a batch."""
+        return sorted(text(name) for name in self._connection.run("HKEYS", keys.AUDITED))
+
+    def note_audited(self, account: str, identity: str) -> None:
+        """Note that the account was audited for this store."""
+        self._connection.run("HSET", keys.AUDITED, account, identity)
+
+    def take_turn(self, account: str, *, seconds: float) -> bool:
+        """Take the account's periodic audit; False when it was taken within so many seconds."""
+        taken = self._connection.run("SET", keys.audit_turn(account), "1", "NX", "PX", int(seconds * 1000))
+        return taken is not None
+
+    def claimed(self, account: str, provider_ids: Sequence[str]) -> set[str]:
+        """Return which provider batches a batch of ours has claimed."""
+        if not provider_ids:
+            return set()
+        owners = self._connection.run("MGET", *(keys.provider_batch(account, each) for each in provider_ids))
+        return {each for each, owner in zip(provider_ids, owners, strict=True) if owner}
+
+    def adopt(
+        self,
+        account: str,
+        *,
+        batch_id: str,
+        lane: str,
+        provider_id: str,
+        nonce: str,
+        rows: int,
+        created_ms: int,
+        expires_ms: int,
+        now_ms: int,
+    ) -> bool:
+        """Put a provider's batch on record as one of ours; False when it is claimed already."""
+        where = [
+            keys.batch(batch_id),
+            keys.provider_batch(account, provider_id),
+            keys.account_open(account),
+            keys.AGENDA_POLL,
+        ]
+        arguments: list[Argument] = [batch_id, lane, account, provider_id, nonce, rows, created_ms, expires_ms, now_ms]
+        return bool(self._connection.call("adopt", where, arguments))
+
+    def embark(self, batch: Batch, entries: Sequence[str], *, record: bytes) -> int:
+        """Let entries that nobody carries ride with an adopted batch; returns how many do."""
+        where = [
+            keys.batch(batch.id),
+            keys.riders(batch.id),
+            keys.requests(batch.lane),
+            keys.attempts(batch.lane),
+            keys.retry(batch.lane),
+            keys.walk(batch.lane),
+        ]
+        return int(self._connection.call("embark", where, [batch.fence, record, *entries]))

@@ -1,0 +1,13 @@
+#!lua flags=allow-oom
+-- Take the tick of a role for a while, unless another worker has it.
+-- KEYS 1 who ticks (string)
+-- ARGV 1 holder  2 for how long (ms)
+-- Returns 1, or 0 when another worker has it.
+local owner = redis.call('GET', KEYS[1])
+if owner and owner ~= ARGV[1] then
+  return 0
+end
+if not owner then
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+end
+return 1
