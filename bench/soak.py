@@ -13,6 +13,7 @@ Exit code 0 when all holds, else 1 with a line for each thing that does not; the
 from __future__ import annotations
 
 import argparse
+import ctypes
 import heapq
 import json
 import multiprocessing
@@ -43,7 +44,6 @@ from batchline.client import Client
 from batchline.engine import transitions
 from batchline.errors import BatchlineError
 from batchline.local.environment import at_emulator
-from batchline.local.leash import leash
 from batchline.local.stack import Emulation, Stack
 from batchline.local.tickets import support_tickets
 from batchline.requests import Reply, decode_reply
@@ -80,10 +80,9 @@ BRIEF = {"FIRST_LOOK_S": 0.5, "OUTAGE_MIN_S": 0.5, "OUTAGE_MAX_S": 4.0}
 """Waits of `engine.transitions` that are no settings, made brief in the workers."""
 
 FORKS = multiprocessing.get_context("forkserver")
-TIE = leash()
-"""Evaluated in the process that forks the workers, too: they die with it, and it dies with this one."""
+PR_SET_PDEATHSIG = 1
 PRELOADED = (
-    *("__main__", "batchline.app", "batchline.cli.processes", "celery.bin.worker", "celery.apps.worker"),
+    *("batchline.app", "batchline.cli.processes", "celery.bin.worker", "celery.apps.worker"),
     *("celery.concurrency.thread", "celery.worker.consumer", "kombu.transport.redis", "genai_prices"),
     *("openai.resources.batches", "openai.resources.files", "anthropic.resources.messages.batches", "httpx2"),
 )
@@ -108,7 +107,7 @@ ROUTES = (
 LATEST_S = {"openai": 9.0, "anthropic": LAG_S + CREATE_S - 1.0}
 
 LASTING = re.compile(
-    r"batchline:(lanes|ledgers|ledger:.*|ticks|account:[^:]+|account:[^:]+:audit|batches:settled|files|store|audits?(:.*)?"
+    r"batchline:(lanes|ledgers|ledger:.*|ticks|account:[^:]+|account:[^:]+:audit|batches:settled|files|audited"
     r"|\{.*\}:(requests|walk)|celery:.*)"
 )
 """Keys that stay for ever, by design (docs/design.md, section 3)."""
@@ -301,8 +300,8 @@ class Worker:
 
 def work(environment: Mapping[str, str], log: str) -> None:
     """Be a worker; runs in a forked process."""
-    if TIE is not None:
-        TIE()
+    if sys.platform.startswith("linux"):  # it dies with the process that forked it, which dies with this one
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.environ.clear()
     os.environ.update(environment)
     sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

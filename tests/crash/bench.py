@@ -159,7 +159,9 @@ class _Running:
 
     def _emulate(self) -> None:
         output = self._place / "emulator.out"
-        self._pids.append(forked.fork(partial(forked.emulate, self._place / "emulator", self._plan.latency_s), output=output))
+        self._pids.append(
+            forked.fork(partial(forked.emulate, self._place / "emulator", self._plan.latency_s), output=output)
+        )
         found: list[str] = []
 
         def listening() -> bool:
@@ -193,9 +195,7 @@ class _Running:
 
 
 def _enqueue(store: Store, plan: Scenario) -> None:
-    store.intake.enqueue(
-        [(Request(id=ask.id, lane=ask.lane, body=ask.body.encode()), 3_600_000) for ask in plan.asks]
-    )
+    store.intake.enqueue([(Request(id=ask.id, lane=ask.lane, body=ask.body.encode()), 3_600_000) for ask in plan.asks])
 
 
 def _foreign_batch(url: str, rows: int) -> None:

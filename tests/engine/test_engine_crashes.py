@@ -128,8 +128,7 @@ def test_a_death_while_the_unsendable_are_settled_answers_them_once(bench: Any, 
 def test_a_store_that_fails_for_a_while_loses_nothing(bench: Any) -> None:
     bench.ask_many(5)
     bench.first.batches.break_before("intent", StoreError("gone"))
-    with pytest.raises(StoreError):
-        bench.tick()
+    bench.tick()
     bench.lapse()
     bench.advance(60)
     bench.drain()

@@ -53,7 +53,9 @@ def test_a_wrong_adoption_is_undone_at_its_first_results_and_never_paid_twice(be
 def _with(found: Found, provider_id: str, now_ms: int) -> Found:
     """Put a foreign batch among the candidates, nearer to the intent than ours."""
     foreign = Created(provider_id=provider_id, created_ms=0)
-    return Found(candidates=(*found.candidates, foreign)) if now_ms % 2 else Found(candidates=(foreign, *found.candidates))
+    return (
+        Found(candidates=(*found.candidates, foreign)) if now_ms % 2 else Found(candidates=(foreign, *found.candidates))
+    )
 
 
 def test_on_hold_nothing_is_adopted_and_nothing_sent_again(bench: Any) -> None:

@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def test_kill_takes_grandchildren_along(make: Make) -> None:
     )
     grandchild = int(child.wait_line(r"grandchild (\d+)", timeout_s=30)[1])
     child.kill()
-    assert not _runs(grandchild)
+    _wait_gone(grandchild)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells children of their parent's death")
@@ -100,6 +101,13 @@ input()
         assert select.select([watched], [], [], 30)[0], "the child outlived its parent"
     finally:
         os.close(watched)
+
+
+def _wait_gone(pid: int) -> None:
+    """Wait until a process that was killed is gone: the kernel takes a moment."""
+    deadline = time.monotonic() + 10
+    while _runs(pid):
+        assert time.monotonic() < deadline, f"process {pid} still runs"
 
 
 def _runs(pid: int) -> bool:

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from batchline.providers.protocol import Result
 
 JOB = Job(
-    batch_id="b1", nonce="n1", endpoint="chat", model="m", rows=2, intent_ms=1_790_000_000_000, input_ref="file-in"
+    batch_id="b1",
+    nonce="n1",
+    endpoint="chat",
+    model="m",
+    rows=2,
+    intent_ms=1_790_000_000_000,
+    lane="openai:chat:m",
+    input_ref="file-in",
 )
 BATCH = {"id": "batch_1", "status": "validating", "created_at": 1_790_000_001, "expires_at": 1_790_086_401}
 DONE = Progress(provider_id="batch_1", status="completed", outcome="completed", results=("file-o", "file-e"))
@@ -77,7 +84,7 @@ def test_a_create_is_one_post_with_our_mark_on_it(stage: Stage, provider: OpenAI
         "completion_window": "24h",
         "endpoint": "/v1/chat/completions",
         "input_file_id": "file-in",
-        "metadata": {"batchline_batch": "b1", "batchline_nonce": "n1"},
+        "metadata": {"batchline_batch": "b1", "batchline_nonce": "n1", "batchline_lane": "openai:chat:m"},
     }
 
 
@@ -180,7 +187,7 @@ def test_the_key_is_read_anew_for_each_call(stage: Stage) -> None:
 
 
 def test_find_pages_back_to_the_intent_and_proves_by_nonce(stage: Stage, provider: OpenAIProvider) -> None:
-    mine = BATCH | {"metadata": {"batchline_batch": "b1", "batchline_nonce": "n1"}}
+    mine = BATCH | {"metadata": {"batchline_batch": "b1", "batchline_nonce": "n1", "batchline_lane": "openai:chat:m"}}
     other = BATCH | {"id": "batch_2", "metadata": {"batchline_nonce": "n2"}}
     untold = BATCH | {"id": "batch_3", "metadata": None, "created_at": 1_789_999_800}
     old = mine | {"id": "batch_4", "created_at": 1_789_999_699}

@@ -30,7 +30,7 @@ USAGE = {
 UNTOUCHED: tuple[str, ...] = ("error", "expired", "rejected")
 """Verdicts on rows that were never run."""
 
-Mood = Literal["lost", "late", "limited", "refused"]
+Mood = Literal["unheard", "lost", "late", "limited", "refused"]
 Ending = Literal["completed", "expired", "cancelled", "no_file", "refused", "busy"]
 Verdict = Literal["ok", "twice", "missing", "error", "expired", "rejected", "stranger"]
 
@@ -96,8 +96,8 @@ class Fake:
             raise Permanent("no", account=self.kind, call="create", code="invalid_request_error")
         if mood == "late":
             self.late.append((self.clock() + delay_ms, job, sent))
-        made = None if mood else self.make(job, sent)
-        if made is None:
+        made = self.make(job, sent) if mood in {None, "unheard"} else None
+        if made is None or mood:
             raise Ambiguous("the reply was lost", account=self.kind, call="create")
         return Created(provider_id=made.id, created_ms=made.created_ms)
 
@@ -254,5 +254,7 @@ def _refused(made: Made, refusal: Refusal) -> Progress:
 def _refusal(ending: Ending, ruled: Sequence[tuple[str, Verdict]]) -> Refusal:
     if ending == "busy":
         return Refusal(scope="busy", code="token_limit_exceeded", message="later")
-    guilty = tuple(RowRefusal(custom_id=row, code="bad", message="no") for row, verdict in ruled if verdict == "rejected")
+    guilty = tuple(
+        RowRefusal(custom_id=row, code="bad", message="no") for row, verdict in ruled if verdict == "rejected"
+    )
     return Refusal(scope="rows" if guilty else "unknown", code="bad", message="no", rows=guilty)

@@ -45,7 +45,7 @@ class Bell:
 def _settings(url: str) -> Settings:
     settings = Settings(redis_url=url)
     accounts = {name: each.model_copy(update={"max_open_batches": 3}) for name, each in settings.accounts.items()}
-    flush = settings.flush.model_copy(update={"max_requests": 4, "max_age": 20.0})
+    flush = settings.flush.model_copy(update={"max_requests": 4, "max_age": 5.0})
     return settings.model_copy(update={"accounts": accounts, "flush": flush})
 
 
@@ -69,12 +69,14 @@ class World:
             dice=random.Random(7),
             worker="worker",
         )
-        self.accepted: dict[str, str] = {}
-        """Entry id to request id, with its lane in it."""
+        self.accepted: dict[tuple[str, str], str] = {}
+        """Lane and entry id to the request id, which stands in one lane only."""
         self.bad: set[str] = set()
         self.bells: list[Bell] = []
         self.frozen: list[Frozen] = []
         self.alarms: list[str] = []
+        self.heard: Counter[str] = Counter()
+        """The engine's log events, for a look at what a game comes to."""
         structlog.configure(processors=[self._hear], cache_logger_on_first_use=False)
 
     def close(self) -> None:
@@ -89,6 +91,7 @@ class World:
         return self.store.connection.run(command, *args)
 
     def _hear(self, _: Any, __: str, event: Any) -> Any:
+        self.heard[event["event"] + (f" {event['how']} proven={event['proven']}" if "how" in event else "")] += 1
         if event["event"] in ALARMS:
             self.alarms.append(str(event))
         raise structlog.DropEvent
@@ -112,7 +115,10 @@ class World:
     def windowed(self, lane: str, number: int, fault: Fault | None) -> None:
         """Enqueue with an id window; a producer whose acknowledgement was lost asks again."""
         request = Request(
-            id=f"id-{number}", lane=lane, body=BODY % lane.rpartition(":")[2].encode(), reply_to="out" if number % 2 else None
+            id=f"{lane[0]}-{number}",
+            lane=lane,
+            body=BODY % lane.rpartition(":")[2].encode(),
+            reply_to="out" if number % 2 else None,
         )
         for armed in (fault, None):
             self.faults.arm(armed)
@@ -126,9 +132,9 @@ class World:
             return
 
     def _accept(self, entry: str, lane: str, request_id: str, *, bad: bool) -> None:
-        self.accepted[entry] = f"{lane} {request_id}"
+        self.accepted[lane, entry] = request_id
         if bad or lane == GHOST:
-            self.bad.add(entry)
+            self.bad.add(request_id)
 
     # --- steps ---
 
@@ -235,27 +241,19 @@ class World:
 
     def batches(self) -> list[Batch]:
         """Return the batches that are not settled."""
-        found = self.store.batches.records(key.decode().split(":")[2] for key in sorted(self.run("KEYS", "batchline:batch:*")) if key.count(b":") == 2)
+        found = self.store.batches.records(
+            key.decode().split(":")[2] for key in sorted(self.run("KEYS", "batchline:batch:*")) if key.count(b":") == 2
+        )
         return [batch for batch in found if batch.state != "settled"]
 
     def owed(self, lane: str) -> list[str]:
         """Return a lane's entries."""
         return [entry.decode() for entry, _ in self.run("XRANGE", keys.requests(lane), "-", "+")]
 
-    def replies(self) -> list[tuple[str, Reply]]:
-        """Return all replies, each with its request's lane and id."""
-        found = []
-        by_id = {place.partition(" ")[2]: place for place in self.accepted.values() if " raw-" in place}
-        for key in sorted(self.run("KEYS", "batchline:reply:*")):
-            lane = next((lane for lane in LANES if key.decode().startswith(f"batchline:reply:{lane}:")), "")
-            for reply in map(decode_reply, self.run("LRANGE", key, 0, -1)):
-                found.append((by_id.get(reply.id) or f"{lane or self._lane_of(reply)} {reply.id}", reply))
-        return found
-
-    def _lane_of(self, reply: Reply) -> str:
-        """Return the lane of a reply in the shared queue: its entry's time is the only one of its kind there."""
-        places = {p for e, p in self.accepted.items() if p.endswith(f" {reply.id}") and e.startswith(f"{reply.timing.enqueued}-")}
-        return sorted(places)[0].partition(" ")[0] if places else "?"
+    def replies(self) -> list[Reply]:
+        """Return all replies."""
+        found = self.run("KEYS", "batchline:reply:*")
+        return [decode_reply(reply) for key in sorted(found) for reply in self.run("LRANGE", key, 0, -1)]
 
     def check(self) -> None:
         """Check all that must be true between two steps."""
@@ -270,15 +268,15 @@ class World:
 
     def _check_answers(self, owed: dict[str, list[str]]) -> None:
         replies = self.replies()
-        seen = Counter(place for place, _ in replies)
-        seen.update(self.accepted.get(entry, f"unknown {entry}") for entries in owed.values() for entry in entries)
+        seen = Counter(reply.id for reply in replies)
+        seen.update(self.accepted[lane, entry] for lane, entries in owed.items() for entry in entries)
         assert seen == Counter(self.accepted.values()), "owed or answered exactly once"
         assert not self.run("EXISTS", keys.UNDELIVERED)
         counted: Counter[str] = Counter()
         for account in self.store.ledger.accounts():
             for name, count in account.having("settled:").items():
                 counted[name.partition(":")[0]] += count
-        assert +counted == Counter(reply.status for _, reply in replies), "the ledger counts what was answered"
+        assert +counted == Counter(reply.status for reply in replies), "the ledger counts what was answered"
 
     def _check_places(self, lane: str, owed: list[str], batches: list[Batch]) -> None:
         cut = (self.run("HGET", keys.walk(lane), "cut") or b"0-0").decode()
@@ -344,12 +342,15 @@ class World:
         self.advance(65)
 
     def _check_end(self) -> None:
-        status = {place: reply.status for place, reply in self.replies()}
-        delivered = sum((fake.executed - fake.excused for fake in self.fakes.values()), Counter())
-        for entry, place in self.accepted.items():
-            assert delivered[entry] <= 1
-            assert not delivered[entry] or status[place] == "succeeded", f"{place} was paid for and is {status[place]}"
-            assert entry not in self.bad or status[place] in {"failed", "cancelled"}
+        status = {reply.id: reply.status for reply in self.replies()}
+        for (lane, entry), request_id in self.accepted.items():
+            fake = self.fakes.get(lane.partition(":")[0])
+            told = fake.executed[entry] - fake.excused[entry] if fake else 0
+            assert told <= 1
+            assert not told or status[request_id] == "succeeded", (
+                f"{request_id} was paid for and is {status[request_id]}"
+            )
+            assert request_id not in self.bad or status[request_id] in {"failed", "cancelled"}
         for account in self.store.ledger.accounts():
             assert account.get("wasted_nano:unmatched") == 0, "waste that nobody asked for"
         self._check_leftovers()

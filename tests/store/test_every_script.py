@@ -35,7 +35,21 @@ def test_a_stale_fence_is_refused_and_nothing_is_written(scene: Any, script: str
 
 def test_every_script_that_changes_a_claimed_batch_is_fenced() -> None:
     lanes = {"enqueue", "look", "walk", "cut", "cancel", "owed", "carried", "depths", "find", "revoke"}
-    others = {"adopt", "claim", "ring", "outage", "reclaim", "take", "letters", "redrive", "drop", "tick", "ticked", "length", "deleted"}
+    others = {
+        "adopt",
+        "claim",
+        "ring",
+        "outage",
+        "reclaim",
+        "take",
+        "letters",
+        "redrive",
+        "drop",
+        "tick",
+        "ticked",
+        "length",
+        "deleted",
+    }
     assert set(scripts.names()) - lanes - others == set(FENCED)
 
 

@@ -39,7 +39,9 @@ def client(stack: Stack) -> Iterator[Client]:
 
 def fill(client: Client) -> None:
     """Enqueue, and let the store be full with that."""
-    asks = ({"model": "gpt-5-mini", "id": f"r{n}", "messages": [{"role": "user", "content": LONG}]} for n in range(ASKED))
+    asks = (
+        {"model": "gpt-5-mini", "id": f"r{n}", "messages": [{"role": "user", "content": LONG}]} for n in range(ASKED)
+    )
     client.enqueue_many(asks, reply_to="out")
     used, _ = client.store.ledger.memory()
     client.store.connection.run("CONFIG SET", "maxmemory", used // 2)

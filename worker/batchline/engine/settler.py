@@ -192,13 +192,12 @@ def _give_up_or_retry(context: Context, where: Target, batch: Batch, page: list[
 
 
 def _refuse_unread(batch: Batch, seen: Pass) -> None:
-    """Give up nothing for results that prove nothing: of an adopted batch that ended without a single line."""
+    """Give up nothing for results that cannot be right: none to prove an adopted batch, or not a single row of ours."""
     if seen.unknown:
         log.error("result.unknown", batch=batch.id, provider_batch=batch.provider_id, rows=seen.unknown)
-    if not seen.proven:
+    if not seen.proven or (seen.rows and seen.unknown == seen.rows):
         raise Retryable(
-            f"provider batch {batch.provider_id} was adopted for batch {batch.id} and has no results to prove it; "
-            "it is held for a person to decide",
+            f"the results of provider batch {batch.provider_id} hold no row of batch {batch.id}; it is held for a person to decide",
             account=batch.account,
             call="results",
         )
