@@ -37,7 +37,6 @@ BRIEF: dict[str, tuple[Any, float]] = {
     "FIRST_LOOK_S": (transitions, 0.2),
     "OUTAGE_MIN_S": (transitions, 0.3),
     "LOOK_AGAIN_MS": (reconciler, 300),
-    "CREATES_FULL_S": (submitter, 0.3),
     "CHUNK_RESULTS": (settler, 3),
 }
 """Waits of the engine that are no settings, made brief; and chunks of results small enough to die between two."""
@@ -48,6 +47,9 @@ def preload() -> None:
     import anthropic  # noqa: PLC0415 - slow; only the matrix needs them here
     import openai  # noqa: PLC0415
 
+    for name, (module, _value) in BRIEF.items():
+        if not hasattr(module, name):
+            raise AttributeError(f"{module.__name__} has no {name} any more: bring BRIEF up to date")
     for client in (openai.OpenAI(api_key="none"), anthropic.Anthropic(api_key="none")):
         with contextlib.closing(client):
             _ = client.batches if isinstance(client, openai.OpenAI) else client.messages.batches
@@ -110,8 +112,6 @@ def work(environ: Mapping[str, str], plan: Scenario) -> None:
     killpoints.arm(environ)
     logs.configure("json", "INFO")
     for name, (module, value) in BRIEF.items():
-        if not hasattr(module, name):
-            raise AttributeError(f"{module.__name__} has no {name} any more: bring BRIEF up to date")
         setattr(module, name, value)
     if plan.max_inputs:
         OpenAIProvider.limits = msgspec.structs.replace(OpenAIProvider.limits, max_inputs=plan.max_inputs)

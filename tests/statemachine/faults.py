@@ -31,7 +31,7 @@ class Death(BaseException):
 class Frozen:
     """A step that stands still in a thread of its own until it is thawed."""
 
-    def __init__(self, work: Callable[[], None]) -> None:
+    def __init__(self, work: Callable[[], object]) -> None:
         self.at = ""
         self.error: BaseException | None = None
         self._work = work

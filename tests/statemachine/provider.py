@@ -77,16 +77,16 @@ class Fake:
 
     # --- the engine's side ---
 
-    def render(self, custom_id: str, endpoint: str, body: bytes) -> bytes:
+    def render(self, custom_id: str, endpoint: str, body: bytes) -> bytes:  # noqa: ARG002
         return custom_id.encode()
 
-    def upload(self, rows: BinaryIO, job: Job) -> str:
+    def upload(self, rows: BinaryIO, job: Job) -> str:  # noqa: ARG002
         self.serial += 1
         name = f"file-{self.serial}"
         self.files[name] = rows.read().decode().split()
         return name
 
-    def create(self, rows: BinaryIO, job: Job, *, timeout_s: float) -> Created:
+    def create(self, rows: BinaryIO, job: Job, *, timeout_s: float) -> Created:  # noqa: ARG002
         self.creates[job.nonce] += 1
         sent = rows.read().decode().split()
         mood, delay_ms = self.moods.pop(0) if self.moods else (None, 0)
@@ -107,7 +107,7 @@ class Fake:
             return Found(proven=tuple(_created(e) for e in seen if e.job and e.job.nonce == job.nonce))
         return Found(candidates=tuple(_created(each) for each in seen if len(each.rows) == job.rows))
 
-    def recent(self, since_ms: int) -> Iterator[Listed]:
+    def recent(self, since_ms: int) -> Iterator[Listed]:  # noqa: ARG002
         for each in self._listed():
             progress = self.poll(each.id)
             tag = each.job if self.tagged else None
@@ -157,9 +157,9 @@ class Fake:
 
     # --- the test's side ---
 
-    def make(self, job: Job | None, rows: Sequence[str]) -> Made:
-        """Create a batch now; without its input file it is dead from the start."""
-        now_ms = self.clock()
+    def make(self, job: Job | None, rows: Sequence[str], *, at_ms: int | None = None) -> Made:
+        """Create a batch, now or some time ago; without its input file it is dead from the start."""
+        now_ms = self.clock() if at_ms is None else at_ms
         self.serial += 1
         made = Made(
             id=f"batch-{self.serial:04}",
@@ -176,8 +176,8 @@ class Fake:
         """Let the create calls arrive whose time has come."""
         due = [each for each in self.late if each[0] <= self.clock()]
         self.late = [each for each in self.late if each[0] > self.clock()]
-        for _, job, rows in due:
-            self.make(job, rows)
+        for at_ms, job, rows in due:
+            self.make(job, rows, at_ms=at_ms)
 
     def running(self) -> list[Made]:
         """Return the batches that have not ended and can."""
@@ -186,7 +186,7 @@ class Fake:
     def end(self, made: Made, ending: Ending, verdicts: Sequence[Verdict]) -> None:
         """End a batch: a verdict for each row, from the beginning again where there are more rows."""
         ruled = [(row, verdicts[number % len(verdicts)]) for number, row in enumerate(made.rows)]
-        if made.job is None or ending == "cancelled" and not made.cancel_asked:
+        if made.job is None or (ending == "cancelled" and not made.cancel_asked):
             ending = "completed"
         if ending in {"refused", "busy"} and self.has_files:
             made.progress = _refused(made, _refusal(ending, ruled))
@@ -202,7 +202,7 @@ class Fake:
         made.progress = Progress(
             provider_id=made.id,
             status="ended",
-            outcome=outcome,  # type: ignore[arg-type]
+            outcome=outcome,
             total=len(made.rows),
             created_ms=made.created_ms,
             ended_ms=self.clock(),

@@ -11,6 +11,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 from unittest import mock
 
 import hypothesis.strategies as st
@@ -25,13 +26,13 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from tests.statemachine.faults import Fault
+from tests.statemachine.provider import Ending, Mood, Verdict
+from tests.statemachine.world import CHAT, CLAUDE, GHOST, Bell, World
 
 from batchline.engine import settler, submitter
 from batchline.local.store_process import StoreProcess
 from batchline.store import batches
-from tests.statemachine.faults import Fault
-from tests.statemachine.provider import Ending, Mood, Verdict
-from tests.statemachine.world import CHAT, CLAUDE, GHOST, Bell, World
 
 EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "40"))
 STEPS = int(os.environ.get("STATE_MACHINE_STEPS", "40"))
@@ -67,7 +68,7 @@ class Machine(RuleBasedStateMachine):
     def begin(self, chats: int, messages: int) -> None:
         self.world = World(self.process)
         clock = mock.Mock(monotonic=lambda: self.world.now_ms / 1000)
-        self.patches = [
+        self.patches: list[Any] = [
             mock.patch.object(settler, "CHUNK_RESULTS", 2),
             mock.patch.object(batches, "MOST", 2),
             mock.patch.object(submitter, "time", clock),
@@ -190,7 +191,7 @@ def process(store_process: StoreProcess) -> Iterator[StoreProcess]:
 @pytest.mark.timeout(max(60, EXAMPLES * 4))
 def test_everything_is_answered_once_and_paid_for_once_whatever_happens(process: StoreProcess) -> None:
     heard: Counter[str] = Counter()
-    print(f"STATE_MACHINE_SEED={SEED} STATE_MACHINE_EXAMPLES={EXAMPLES} STATE_MACHINE_STEPS={STEPS}")
+    print(f"STATE_MACHINE_SEED={SEED} STATE_MACHINE_EXAMPLES={EXAMPLES} STATE_MACHINE_STEPS={STEPS}")  # noqa: T201 - to play it again
     game = seed(SEED)(type("Game", (Machine,), {"process": process, "heard": heard}))
     rules = settings(
         max_examples=EXAMPLES,
@@ -202,6 +203,6 @@ def test_everything_is_answered_once_and_paid_for_once_whatever_happens(process:
         phases=(Phase.generate, Phase.shrink) if SHRINK else (Phase.generate,),
         report_multiple_bugs=False,
     )
-    run_state_machine_as_test(game, settings=rules)  # type: ignore[no-untyped-call]
-    print("\n".join(f"{count:7} {event}" for event, count in heard.most_common()))
+    run_state_machine_as_test(game, settings=rules)
+    print("\n".join(f"{count:7} {event}" for event, count in heard.most_common()))  # noqa: T201
     assert heard["batch.settled"]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from tests.statemachine.faults import Death, Fault, Faults, Frozen
+from tests.statemachine.provider import Fake
 
 from batchline.engine import accumulator, auditor, cancelling, files, poller, submitter
 from batchline.engine.context import Context
@@ -18,8 +20,6 @@ from batchline.requests import Reply, Request, decode_reply
 from batchline.settings import Settings
 from batchline.store import Store, keys
 from batchline.store.records import Batch
-from tests.statemachine.faults import Death, Fault, Faults, Frozen
-from tests.statemachine.provider import Fake
 
 START_MS = 1_700_000_000_000
 """Well before the store's own clock, whose entry ids and leases are its own."""
@@ -193,7 +193,7 @@ class World:
             self.faults.arm(None)
 
     def _freezing(self, work: Callable[[], object]) -> str:
-        frozen = Frozen(lambda: _guarded(work) and None)
+        frozen = Frozen(lambda: _guarded(work))
         self.faults.frozen = frozen
         if frozen.start():
             self.frozen.append(frozen)

@@ -19,12 +19,11 @@ from batchline.errors import InvalidRequest, UsageError
 from batchline.lanes import Lane, lane_name, parse_lane
 from batchline.providers import facts
 from batchline.reply_to import parse_reply_to
-from batchline.requests import Request
+from batchline.requests import MAX_ID_BYTES, Request
 from batchline.settings import Settings, parse_seconds
 
 Deadline = str | float | int | datetime
 
-MAX_ID_BYTES = 256
 MAX_DEADLINE_S = 366 * 86_400
 """A deadline further away is taken for a slip, such as a unix time given as seconds from now."""
 
@@ -107,14 +106,14 @@ def compose(given: Draft, settings: Settings, *, now_ms: int, new_id: Callable[[
     return request, int(window_s * 1000)
 
 
-def check_id(request_id: str) -> str:
-    """Return a request id that may be enqueued; raises InvalidRequest."""
+def check_id(request_id: str, *, spare: int = 0) -> str:
+    """Return a request id that may be enqueued; ``spare`` bytes are left for a prefix. Raises InvalidRequest."""
     try:
         size = len(request_id.encode())
     except UnicodeEncodeError:
         raise InvalidRequest("id holds half a surrogate pair, which is no character") from None
-    if not 1 <= size <= MAX_ID_BYTES:
-        raise InvalidRequest(f"id has {size} bytes; it must have 1 to {MAX_ID_BYTES}")
+    if not 1 <= size <= MAX_ID_BYTES - spare:
+        raise InvalidRequest(f"id has {size} bytes; it must have 1 to {MAX_ID_BYTES - spare}")
     return request_id
 
 

@@ -17,6 +17,9 @@ Route = Literal["batch", "realtime"]
 NANO = 1_000_000_000
 """Nano-dollars in one dollar."""
 
+MAX_ID_BYTES = 256
+"""Most bytes of a request's id, as UTF-8."""
+
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One prompt as a producer enqueues it; ``body`` is the provider's own request body as JSON bytes."""

@@ -153,7 +153,7 @@ def parse_line(line: bytes, options: Options) -> Draft:
         raise FieldError("model", "is missing")
     given = {"reply_to": options.reply_to} | texts | ({"model": model} if model else {})
     return Draft(
-        **given | {"id": options.prefix + check_field("id", lambda: check_id(texts["id"]))},
+        **given | {"id": options.prefix + check_field("id", lambda: check_id(texts["id"], spare=len(options.prefix)))},
         body=msgspec.json.encode(body),
         deadline=_decoded(others["deadline"], _decode_span, "deadline") if "deadline" in others else options.deadline,
         metadata=bytes(others["metadata"]) if "metadata" in others else None,

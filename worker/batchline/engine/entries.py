@@ -8,12 +8,12 @@ from batchline.bodies import check_body, check_metadata
 from batchline.errors import InvalidRequest
 from batchline.lanes import Lane
 from batchline.reply_to import ReplyTo, parse_reply_to
+from batchline.requests import MAX_ID_BYTES
 from batchline.store import keys
 from batchline.store.records import Owed, text
 from batchline.store.settling import Queue
 
 FIELDS = frozenset({"id", "body", "reply_to", "deadline", "metadata", "traceparent"})
-MAX_ID_BYTES = 256
 KEPT_ERRORS = 100
 """So many errors of a request are kept: all, for any sensible number of attempts."""
 MAX_FIELDS_BYTES = 128 * 2**10
