@@ -16,10 +16,10 @@ unexport $(filter OPENAI_% ANTHROPIC_% AZURE_OPENAI_% GEMINI_% GOOGLE_% BATCHLIN
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTEST_ADDOPTS
 
 .DEFAULT_GOAL := help
-.PHONY: demo test soak lint types contracts lock setup clean help
+.PHONY: demo test kill-matrix soak lint types contracts lock setup clean help
 
 help:  ## say what there is
-	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' Makefile
 
 demo: setup  ## run the main job on this machine: no Redis, no API key needed
 	@$(PY) -m batchline.cli demo
@@ -30,6 +30,10 @@ test: setup  ## run the tests
 SECONDS ?= 120
 soak: setup  ## lose nothing, pay for nothing twice: SECONDS of trouble (120; 900 is the long one), then an audit
 	@$(PY) bench/soak.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+# SHARD=1/3 runs a third, SEED=n draws the same order and choices again, LOGS=dir keeps the logs of what failed.
+kill-matrix: setup  ## let workers die at every point at which they can, in every way, and audit what came of it
+	@$(PY) -m tests.crash.matrix $(if $(SHARD),--shard $(SHARD)) $(if $(SEED),--seed $(SEED)) $(if $(LOGS),--logs $(LOGS))
 
 lint: setup  ## check style and format
 	@$(PY) -m ruff check .

@@ -57,6 +57,9 @@ LEASE_S = 2.0
 CREATE_S = 3.0
 LAG_S = 1.0
 DRAIN_S = 400.0
+MOST_LOST = 20
+MOST_LIFE_S = 6.0
+"""A worker is killed when it was ready for a time drawn up to this, at the earliest."""
 QUIET_S = 5.0
 """How long everything is left to itself after the drain: whoever is late must have the chance to do wrong."""
 
@@ -82,7 +85,14 @@ BRIEF = {"FIRST_LOOK_S": 0.5, "OUTAGE_MIN_S": 0.5, "OUTAGE_MAX_S": 4.0}
 FORKS = multiprocessing.get_context("forkserver")
 PR_SET_PDEATHSIG = 1
 PRELOADED = (
-    *("batchline.app", "batchline.cli.processes", "celery.bin.worker", "celery.apps.worker"),
+    *(
+        "batchline.app",
+        "batchline.client",
+        "batchline.local.stack",
+        "batchline.cli.processes",
+        "celery.bin.worker",
+        "celery.apps.worker",
+    ),
     *("celery.concurrency.thread", "celery.worker.consumer", "kombu.transport.redis", "genai_prices"),
     *("openai.resources.batches", "openai.resources.files", "anthropic.resources.messages.batches", "httpx2"),
 )
@@ -241,9 +251,11 @@ class Worker:
     An import of all SDKs costs seconds, and workers are killed every few seconds here. ``log`` is continued.
     """
 
-    def __init__(self, log: Path, environment: Mapping[str, str], counts: Counter[str]) -> None:
+    def __init__(self, log: Path, environment: Mapping[str, str], counts: Counter[str], life_s: float) -> None:
         self.log = log
         self.ready = False
+        self._life_s = life_s
+        self._ready_at = 0.0
         self._counts = counts
         self._read = log.stat().st_size if log.exists() else 0
         self._process = FORKS.Process(target=work, args=(dict(environment), str(log)), daemon=True)
@@ -254,9 +266,14 @@ class Worker:
         """How it ended; None while it runs."""
         return self._process.exitcode
 
+    @property
+    def ripe(self) -> bool:
+        """Whether it has worked for its ``life_s``: one that is killed at its start has done nothing that could go wrong."""
+        return self.ready and time.monotonic() >= self._ready_at + self._life_s
+
     def signal(self, number: int) -> None:
         """Send it a signal."""
-        if self._process.pid is not None:
+        if self._process.pid is not None and self._process.is_alive():
             os.kill(self._process.pid, number)
 
     def kill(self) -> None:
@@ -293,7 +310,8 @@ class Worker:
         name = event.get("event", "")
         self._counts[name] += 1
         self._counts["retried"] += event.get("retried", 0)
-        self.ready |= name == "worker.ready"
+        if name == "worker.ready":
+            self.ready, self._ready_at = True, time.monotonic()
         if event.get("how"):
             self._counts[event["how"]] += 1
 
@@ -330,7 +348,8 @@ class Trouble:
         self._workers = [self._start(index) for index in range(WORKERS)]
 
     def _start(self, index: int) -> Worker:
-        return Worker(self._stack.folder / f"worker-{index}.log", self._stack.environment(), self.events)
+        log = self._stack.folder / f"worker-{index}.log"
+        return Worker(log, self._stack.environment(), self.events, self._dice.uniform(0.0, MOST_LIFE_S))
 
     def end(self) -> None:
         """Stop the workers in order; one that does not end in order is noted."""
@@ -388,7 +407,7 @@ class Trouble:
         actions[kind]()
 
     def _kill(self) -> None:
-        able = [index for index, worker in enumerate(self._workers) if worker.ready]
+        able = [index for index, worker in enumerate(self._workers) if worker.ripe]
         if able:
             index = self._dice.choice(able)
             self._workers[index].kill()
@@ -451,6 +470,8 @@ class Trouble:
             worker.follow()
             if worker.exit_code is not None:
                 self.lost.append(f"worker-{index} ended by itself, with exit code {worker.exit_code}")
+                if len(self.lost) > MOST_LOST:
+                    raise SystemExit(f"FAILED: workers keep ending by themselves, see {worker.log}")
                 self._again(index)
 
 

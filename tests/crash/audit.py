@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from tests.crash.scenarios import Ask, Scenario
+
 from batchline.requests import Reply, decode_reply
 from batchline.store import Store, keys
-from tests.crash.scenarios import Ask, Scenario
 
 LASTING = re.compile(
     r"batchline:(lanes|ledgers|ledger:.*|ticks|account:[^:]+|account:[^:]+:audit|batches:settled|files|audited"
@@ -44,7 +45,7 @@ def fetch(url: str, body: object = None) -> Any:
     headers = {"Authorization": "Bearer audit", "x-api-key": "audit", "Content-Type": "application/json"}
     headers["anthropic-version"] = "2023-06-01"
     data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(url, data=data, headers=headers), timeout=10) as answer:  # noqa: S310
+    with urllib.request.urlopen(urllib.request.Request(url, data=data, headers=headers), timeout=10) as answer:
         return json.loads(answer.read())
 
 

@@ -13,6 +13,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from tests.crash import audit, forked
+from tests.crash.cases import Case
+from tests.crash.scenarios import HAIKU, Scenario, body, scenario
+
 from batchline import runtime
 from batchline.engine import cancelling
 from batchline.local.environment import at_emulator, without_providers, without_settings
@@ -20,17 +24,14 @@ from batchline.local.store_process import StoreProcess
 from batchline.requests import Request
 from batchline.settings import Settings
 from batchline.store import Store, keys
-from tests.crash import audit, forked
-from tests.crash.cases import Case
-from tests.crash.scenarios import HAIKU, Scenario, body, scenario
 
 LEASE_S = 1.0
 CREATE_S = 2.0
 LAG_S = 0.3
 HANG_S = LEASE_S + CREATE_S + LAG_S + 1.7
 """Beyond the lease, beyond the call's lease, and beyond the moment at which a create counts as absent."""
-FIRE_S = 20.0
-DONE_S = 45.0
+FIRE_S = 40.0
+DONE_S = 60.0
 LOOK_S = 0.03
 
 SETTINGS = {
@@ -179,7 +180,10 @@ class _Running:
         ours = SETTINGS | {"BATCHLINE_REDIS_URL": self._store_url}
         armed = {"BATCHLINE_KILLPOINT": charges, "BATCHLINE_KILLPOINT_HANG": str(HANG_S)} if charges else {}
         environ = kept | ours | at_emulator(self._url) | armed
-        pid = forked.fork(partial(forked.work, environ, self._plan), output=self._place / f"{name}.log")
+        body: Callable[[], None] = partial(forked.work, environ, self._plan)
+        if self._case.celery:
+            body = partial(forked.work_by_celery, environ)
+        pid = forked.fork(body, output=self._place / f"{name}.log")
         self._pids.append(pid)
         return pid
 

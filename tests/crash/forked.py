@@ -14,22 +14,23 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, cast
+from typing import Any, BinaryIO, NoReturn
 
 import msgspec
 import structlog
+from tests.crash.scenarios import GUILTY, Scenario
 
-from batchline import killpoints, logs, runtime
+from batchline import killpoints, logs, providers, runtime
 from batchline.emulator import Options, serve
-from batchline.engine import accumulator, files, poller, reconciler, settler, submitter, transitions
+from batchline.engine import accumulator, auditor, files, poller, reconciler, settler, submitter, transitions
 from batchline.engine.context import Context
 from batchline.errors import BatchlineError, LeaseLost, Permanent, StoreError
 from batchline.local.leash import leash
+from batchline.local.stack import WORKER
 from batchline.providers.openai import OpenAIProvider
 from batchline.providers.protocol import Created, Job, Progress, Provider, Result
 from batchline.settings import load_settings
 from batchline.ticker import Ticker
-from tests.crash.scenarios import GUILTY, Scenario
 
 log = structlog.get_logger("crash.worker")
 
@@ -77,6 +78,7 @@ def _child(body: Callable[[], None], output: Path, tie: Callable[[], None] | Non
         sink = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(sink, 1)
         os.dup2(sink, 2)
+        os.chdir(output.parent)  # a config/batchline.yaml under the folder of whoever runs this must not count
         body()
         code = 0
     except BaseException:  # noqa: BLE001 - nothing may climb into the parent's code
@@ -115,8 +117,8 @@ def work(environ: Mapping[str, str], plan: Scenario) -> None:
         setattr(module, name, value)
     if plan.max_inputs:
         OpenAIProvider.limits = msgspec.structs.replace(OpenAIProvider.limits, max_inputs=plan.max_inputs)
-    real = runtime.make_provider
-    runtime.make_provider = lambda kind, access: cast("Provider", Unruly(real(kind, access), plan))
+    real = providers.make_provider
+    vars(runtime)["make_provider"] = lambda kind, access: Unruly(real(kind, access), plan)
     context = runtime.build(load_settings())
     with ThreadPoolExecutor(4) as pool:
         bells = Threads(context, pool)
@@ -127,6 +129,11 @@ def work(environ: Mapping[str, str], plan: Scenario) -> None:
         Ticker(lambda: context, ticks).start()
         while True:
             signal.pause()
+
+
+def work_by_celery(environ: Mapping[str, str]) -> NoReturn:
+    """Be a real worker, as a user starts one."""
+    os.execve(WORKER[0], WORKER, environ)
 
 
 class Threads:
@@ -143,10 +150,6 @@ class Threads:
     def poll(self, batch_id: str) -> None:
         """Ring for a batch at its provider."""
         self._ring("poll", poller.poll, batch_id)
-
-    def file(self, file: str) -> None:
-        """Ring for a provider's file that is due to be deleted."""
-        self._ring("file", files.delete, file)
 
     def file(self, file: str) -> None:
         """Ring for a provider's file that is due to be deleted."""

@@ -98,7 +98,7 @@ def _slow(kind: str) -> Scenario:
 
 def _revoked(kind: str) -> Scenario:
     asks = [replace(ask, status="") for ask in _asks(LANES[kind], 10)]
-    return Scenario(asks=tuple(asks), revoke=True, latency_s=1.5)
+    return Scenario(asks=tuple(asks), revoke=True, latency_s=4.0)
 
 
 def _foreign(_kind: str) -> Scenario:

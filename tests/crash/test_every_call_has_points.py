@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.crash.cases import NEVER, PLACES
 
 from batchline import killpoints
 from batchline.errors import Ambiguous, Retryable
@@ -17,7 +18,6 @@ from batchline.providers import PROVIDERS
 from batchline.providers.protocol import Provider
 from batchline.providers.watched import Watched
 from batchline.store import Store, scripts
-from tests.crash.cases import NEVER, PLACES
 
 PACKAGE = Path(str(files("batchline")))
 SENDING = frozenset({"execute", "execute_command", "blmove"})
@@ -102,7 +102,7 @@ def _classes() -> set[str]:
 def test_every_verb_of_a_provider_has_a_point_on_both_sides(verb: str, side: str) -> None:
     killpoints.arm({"BATCHLINE_KILLPOINT": f"provider.fake.{verb}.{side}:drop"})
     fake = Fake()
-    function = getattr(Watched(fake, "a"), verb)  # type: ignore[arg-type]
+    function = getattr(Watched(fake, "a"), verb)
     named = {name: None for name, each in inspect.signature(function).parameters.items()}
     try:
         with pytest.raises((Ambiguous, Retryable)):

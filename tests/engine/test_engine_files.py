@@ -28,7 +28,7 @@ def settle(bench: Any, count: int = 3) -> None:
 
 def refuse(status: int) -> Any:
     """Answer every deletion with this status."""
-    return lambda method, path: Response(status_code=status) if method == "DELETE" else None
+    return lambda method, _: Response(status_code=status) if method == "DELETE" else None
 
 
 def test_input_and_results_are_deleted_an_hour_after_settling(bench: Any) -> None:

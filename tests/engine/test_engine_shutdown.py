@@ -110,7 +110,7 @@ def test_between_intent_and_submitted_the_step_is_finished(bench: Any, lane: str
     assert bench.batches()[0].state == "submitted"
     go_on(bench)
     check(bench, 20)
-    assert bench.created(lane.split(":")[0]) == 1
+    assert bench.created(lane.split(":", 1)[0]) == 1
 
 
 def test_a_step_that_only_begins_is_handed_back_untouched(bench: Any) -> None:

@@ -84,7 +84,7 @@ def test_where_it_is_set_a_stuck_batch_is_cancelled_and_the_rest_goes_again(slow
 def test_a_provider_that_cannot_cancel_now_is_asked_again_at_the_next_poll(slow: Any) -> None:
     slow.set("stuck", action="cancel")
     start(slow)
-    slow.wire.fault = lambda method, path: Response(status_code=503) if path.endswith("/cancel") else None
+    slow.wire.fault = lambda _, path: Response(status_code=503) if path.endswith("/cancel") else None
     slow.advance(4500)
     slow.tick()
     slow.wire.fault = None
@@ -117,4 +117,4 @@ def test_a_batch_that_its_provider_does_not_know_is_reported_and_kept(bench: Any
     bench.wire.fault = None
     bench.drain()
     assert bench.statuses() == {"succeeded": 3}
-    assert bench.created(lane.split(":")[0]) == 1
+    assert bench.created(lane.split(":", 1)[0]) == 1

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from batchline.errors import Ambiguous, Retryable, StoreUnreachable
 from batchline.store import Store
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 """After this a thread of ours is stuck, and the test with it."""
 
 Action = Literal["die_before", "die_after", "lose_before", "lose_after", "freeze_before", "freeze_after", "twice"]

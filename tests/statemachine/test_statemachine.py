@@ -34,7 +34,7 @@ from batchline.engine import settler, submitter
 from batchline.local.store_process import StoreProcess
 from batchline.store import batches
 
-EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "25"))
 STEPS = int(os.environ.get("STATE_MACHINE_STEPS", "40"))
 SEED = int(os.environ.get("STATE_MACHINE_SEED", "1"))
 SHRINK = os.environ.get("STATE_MACHINE_SHRINK") == "1"
@@ -188,7 +188,7 @@ def process(store_process: StoreProcess) -> Iterator[StoreProcess]:
     structlog.reset_defaults()
 
 
-@pytest.mark.timeout(max(60, EXAMPLES * 4))
+@pytest.mark.timeout(max(60, EXAMPLES * 8))
 def test_everything_is_answered_once_and_paid_for_once_whatever_happens(process: StoreProcess) -> None:
     heard: Counter[str] = Counter()
     print(f"STATE_MACHINE_SEED={SEED} STATE_MACHINE_EXAMPLES={EXAMPLES} STATE_MACHINE_STEPS={STEPS}")  # noqa: T201 - to play it again

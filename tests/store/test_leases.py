@@ -112,3 +112,14 @@ def test_a_tick_is_taken_by_one_worker_at_a_time(store: Any) -> None:
     assert not store.take_tick("poll", holder="you", seconds=5)
     assert store.take_tick("accumulate", holder="you", seconds=5)
     assert 4_000 < store.connection.run("PTTL", keys.tick("poll")) <= 5_000
+
+
+def test_a_turn_that_was_taken_twice_by_one_holder_is_still_its_own(store: Any) -> None:
+    assert [store.take_tick("poll", holder="me", seconds=5) for _ in range(2)] == [True, True]
+
+
+def test_a_full_store_still_ticks(store: Any, full: Any) -> None:
+    full()
+    assert store.take_tick("poll", holder="me", seconds=5)
+    store.note_tick("poll", 7)
+    assert store.last_ticks() == {"poll": 7}

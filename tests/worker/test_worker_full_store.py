@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from batchline import Client
 from batchline.local.stack import Emulation, Stack
 from batchline.settings import load_settings
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 LANE = "openai:chat:gpt-5-mini"
 SETTINGS = {
@@ -55,7 +56,7 @@ def test_workers_drain_a_full_store(stack: Stack, client: Client, when: str) -> 
     fill(client)
     if started_later:
         stack.start_worker(0, wait=False)
-    replies = [reply.id for reply, _ in zip(client.replies("out", timeout=60), range(ASKED), strict=False)]
+    replies = [reply.id for reply in islice(client.replies("out", timeout=90), ASKED)]
     assert sorted(replies) == sorted(f"r{n}" for n in range(ASKED))
     assert "doorbell.failed" in (stack.folder / "worker-0.log").read_text()
     stack.check()

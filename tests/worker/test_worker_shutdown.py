@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -15,7 +16,7 @@ from batchline import Client
 from batchline.local.stack import PLAIN_CELERY, WORKER, Emulation, Stack
 from batchline.settings import load_settings
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 HELD = (sys.executable, str(Path(__file__).with_name("held.py")))
 BATCHLINE = ("batchline", "worker")
@@ -55,8 +56,8 @@ class House:
         """Let another worker do the rest: every request is answered, run and paid once."""
         self.stack._worker_command = WORKER
         self.stack.start_worker(0)
-        replies = zip(self.client.replies("out", timeout=60), range(self.asked), strict=False)
-        assert {reply.id for reply, _ in replies} == {f"r{n}" for n in range(self.asked)}
+        replies = islice(self.client.replies("out", timeout=90), self.asked)
+        assert {reply.id for reply in replies} == {f"r{n}" for n in range(self.asked)}
         with urlopen(f"{self.stack.emulator_url}/_emulator/bill") as answer:
             bill = json.load(answer)
         assert (bill["executions"], bill["double_executions"]) == ({"openai": self.asked}, 0)

@@ -181,7 +181,7 @@ class Client:
             raw = self.store.callbacks.peek(key, timeout_s=min(max(left, 0.0), BLOCK_S))
             if raw is not None:
                 return _reply(raw, key)
-            if left <= BLOCK_S and end is not None:
+            if end is not None and time.monotonic() >= end:
                 raise TimeoutError(f"no reply to request {ticket.id!r} within {timeout} s; it is still owed one")
 
     def replies(self, name: str, *, timeout: float | None = None, reader: str | None = None) -> Iterator[Reply]:
@@ -257,7 +257,7 @@ def _take(take: Callable[..., bytes | None], timeout: float | None) -> bytes | N
     while True:
         left = BLOCK_S / 2 if end is None else end - time.monotonic()
         first = take(timeout_s=min(max(left, 0.0), BLOCK_S / 2))
-        if first is not None or (end is not None and left <= BLOCK_S / 2):
+        if first is not None or (end is not None and time.monotonic() >= end):
             return first
 
 

@@ -67,7 +67,9 @@ def tick_poll(context: Context, doorbells: Doorbells) -> None:
     for file in context.store.files.ring(now_ms=context.clock(), most=FILES_PER_TICK):
         doorbells.file(file)
     for account in context.store.orphans.accounts():
-        if context.store.orphans.take_turn(account, seconds=context.settings.reconcile.audit_every):
+        if context.store.orphans.take_turn(
+            account, holder=context.holder(), seconds=context.settings.reconcile.audit_every
+        ):
             doorbells.audit(account)
 
 

@@ -78,8 +78,10 @@ def _audit_one(context: Context, account: str, provider: Provider, listed: Liste
     batch = context.store.batches.get(listed.batch_id) if listed.batch_id else None
     if batch is None:
         return _adopt(context, account, provider, listed, batch_id=listed.batch_id or context.batch_id())
-    if batch.state in {"submitting", "reconciling"} and batch.nonce == listed.nonce:
+    if batch.nonce == listed.nonce and (batch.state in {"submitting", "reconciling"} or _unproven(batch)):
         return 0  # the reconciler is about to find it
+    if batch.provider_id == listed.provider_id:
+        return 0  # its create was answered while the list was read
     if batch.state == "cut":
         return _resume(context, batch, listed)
     if listed.running:
@@ -97,8 +99,20 @@ def _identified(context: Context, provider: Provider, listed: Listed) -> Listed:
         custom_id = custom_ids.parse(result.custom_id)
         if custom_id is not None:
             lanes = (lane for lane in context.store.intake.lanes() if custom_ids.lane_hash(lane) == custom_id.lane_hash)
-            return msgspec.structs.replace(listed, lane=next(lanes, ""), nonce=custom_id.nonce)
+            owner = _open_attempt(context, custom_id.nonce)
+            return msgspec.structs.replace(listed, lane=next(lanes, ""), nonce=custom_id.nonce, batch_id=owner)
     return listed
+
+
+def _open_attempt(context: Context, nonce: str) -> str:
+    """Return the open batch whose attempt this is, '' if there is none."""
+    open_batches = context.store.batches.records(context.store.batches.open_ids())
+    return next((batch.id for batch in open_batches if batch.nonce == nonce), "")
+
+
+def _unproven(batch: Batch) -> bool:
+    """Whether a batch was adopted for this one that may turn out to be somebody else's."""
+    return batch.state in {"submitted", "ended"} and not batch.proven
 
 
 def _resume(context: Context, batch: Batch, listed: Listed) -> int:

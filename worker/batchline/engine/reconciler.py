@@ -68,6 +68,8 @@ def _resolve(context: Context, where: Target, batch: Batch, provider: Provider, 
     elif candidates:
         nearest = min(candidates, key=lambda created: abs(created.created_ms - batch.intent_ms))
         transitions.submitted(context, batch, nearest, rows=batch.rows, how="adopted", proven=False)
+    elif _may_be_held_by_others(context, batch, found):
+        _look_again(context, batch)
     elif _is_absent(context, batch, provider):
         log.warning("batch.absent", batch=batch.id, lane=batch.lane, attempt=batch.nonce)
         context.store.batches.again(batch, not_before_ms=context.clock(), reason="absent")
@@ -96,6 +98,13 @@ def _unclaimed(context: Context, batch: Batch, found: Found) -> list[Created]:
     taken = context.store.batches.claimed_by_others(batch, [each.provider_id for each in found.candidates])
     taken |= set(batch.disowned.split())
     return [candidate for candidate in found.candidates if candidate.provider_id not in taken]
+
+
+def _may_be_held_by_others(context: Context, batch: Batch, found: Found) -> bool:
+    """Whether another batch adopted one of the candidates without proof: it may be this one's, and is given back then."""
+    listed = {each.provider_id for each in found.candidates} - set(batch.disowned.split())
+    others = context.store.batches.records(context.store.batches.open_ids())
+    return any(other.id != batch.id and other.provider_id in listed and not other.proven for other in others)
 
 
 def _others_may_be_creating(context: Context, batch: Batch) -> bool:

@@ -26,12 +26,11 @@ class Orphans:
 
     def note_audited(self, account: str, identity: str) -> None:
         """Note that the account was audited for this store."""
-        self._connection.run("HSET", keys.AUDITED, account, identity)
+        self._connection.call("ticked", [keys.AUDITED], [account, identity])
 
-    def take_turn(self, account: str, *, seconds: float) -> bool:
-        """Take the account's periodic audit; False when it was taken within so many seconds."""
-        taken = self._connection.run("SET", keys.audit_turn(account), "1", "NX", "PX", int(seconds * 1000))
-        return taken is not None
+    def take_turn(self, account: str, *, holder: str, seconds: float) -> bool:
+        """Take the account's periodic audit (``holder``: unique to this call); False when it was taken so many seconds ago."""
+        return bool(self._connection.call("tick", [keys.audit_turn(account)], [holder, int(seconds * 1000)]))
 
     def claimed(self, account: str, provider_ids: Sequence[str]) -> set[str]:
         """Return which provider batches a batch of ours has claimed."""

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Take the tick of a role for a while, unless another worker has it.
--- KEYS 1 who ticks (string)
+-- Take a turn (the tick of a role, the audit of an account) for a while, unless another worker has it.
+-- KEYS 1 who has it (string)
 -- ARGV 1 holder  2 for how long (ms)
 -- Returns 1, or 0 when another worker has it.
 local owner = redis.call('GET', KEYS[1])
