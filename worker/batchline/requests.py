@@ -132,3 +132,8 @@ def encode_reply(reply: Reply) -> bytes:
 def decode_reply(raw: bytes) -> Reply:
     """Decode a reply; raises ``msgspec.DecodeError`` on what is not one."""
     return msgspec.json.decode(raw, type=Reply)
+
+
+# msgspec 0.22 may crash when several threads are the first to use a type; building a decoder once prepares it.
+for _type in (Reply,):
+    msgspec.json.Decoder(_type)

@@ -164,3 +164,8 @@ def _refuse_oversize(owed: Owed, problems: list[InvalidRequest]) -> None:
                 code="too_large",
             )
         )
+
+
+# msgspec 0.22 may crash when several threads are the first to use a type; building a decoder once prepares it.
+for _type in (History,):
+    msgspec.json.Decoder(_type)

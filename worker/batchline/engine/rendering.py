@@ -157,3 +157,8 @@ def count_inputs(body: bytes) -> int:
     if isinstance(value, list) and value and not isinstance(value[0], int):
         return len(value)
     return 1
+
+
+# msgspec 0.22 may crash when several threads are the first to use a type; building a decoder once prepares it.
+for _type in (_Inputs,):
+    msgspec.json.Decoder(_type)

@@ -187,3 +187,8 @@ class AccountAccess(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     key: Callable[[], str]
     base_url: str | None = None
+
+
+# msgspec 0.22 may crash when several threads are the first to use a type; building a decoder once prepares it.
+for _type in (Progress,):
+    msgspec.json.Decoder(_type)

@@ -168,3 +168,8 @@ def flat(reply: object) -> list[bytes]:
     if isinstance(reply, dict):
         return [part for pair in reply.items() for part in pair]
     return cast("list[bytes]", reply)
+
+
+# msgspec 0.22 may crash when several threads are the first to use a type; building a decoder once prepares it.
+for _type in (Batch, Outage, Trigger):
+    msgspec.json.Decoder(_type)
