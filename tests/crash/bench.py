@@ -33,6 +33,7 @@ HANG_S = LEASE_S + CREATE_S + LAG_S + 1.7
 FIRE_S = 40.0
 DONE_S = 60.0
 LOOK_S = 0.03
+IDLE_S = 1.0
 
 SETTINGS = {
     "BATCHLINE_LEASE_SECONDS": str(LEASE_S),
@@ -116,14 +117,15 @@ class _Running:
         _enqueue(self._store, self._plan)
         first = self._worker("first", ",".join([*self._plan.with_charges, self._case.charge]))
         verdict.fired = _until(lambda: self._revoke() or self._fired() or self._done(), FIRE_S) and self._fired()
-        awake_at = time.monotonic() + (HANG_S if self._case.action == "hang" else 0)
         self._worker("second", "")
         if verdict.fired and self._case.action == "kill":
             verdict.wrong += self._killed(first)
         if not _until(self._done, DONE_S):
             verdict.wrong.append("not done in time")
         verdict.fired = verdict.fired or self._fired()
-        time.sleep(max(0.3, awake_at + 0.5 - time.monotonic()))  # a sleeper must have its chance to do wrong
+        if verdict.fired and self._case.action == "hang" and not _until(lambda: self._said("over"), DONE_S):
+            verdict.wrong.append("the sleeper never woke up")
+        time.sleep(IDLE_S)  # whoever woke up, or still runs, must have its chance to do wrong
         if not _until(lambda: self._done() and not audit.unfinished(self._url), DONE_S):
             verdict.wrong.append("not done in time after a sleeper woke up")
         verdict.wrong += audit.problems(self._store, self._url, self._plan)
@@ -188,8 +190,11 @@ class _Running:
         return pid
 
     def _fired(self) -> bool:
+        return self._said(self._case.action)
+
+    def _said(self, what: str) -> bool:
         log = self._place / "first.log"
-        return log.exists() and f"killpoint {self._case.point} {self._case.action}\n" in log.read_text()
+        return log.exists() and f"killpoint {self._case.point} {what}\n" in log.read_text()
 
     def _done(self) -> bool:
         run = self._store.connection.run

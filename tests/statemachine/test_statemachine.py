@@ -26,7 +26,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from tests.statemachine.faults import Fault
+from tests.statemachine.faults import Action, Fault
 from tests.statemachine.provider import Ending, Mood, Verdict
 from tests.statemachine.world import CHAT, CLAUDE, GHOST, Bell, World
 
@@ -34,7 +34,7 @@ from batchline.engine import settler, submitter
 from batchline.local.store_process import StoreProcess
 from batchline.store import batches
 
-EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "20"))
 STEPS = int(os.environ.get("STATE_MACHINE_STEPS", "40"))
 SEED = int(os.environ.get("STATE_MACHINE_SEED", "1"))
 SHRINK = os.environ.get("STATE_MACHINE_SHRINK") == "1"
@@ -134,6 +134,22 @@ class Machine(RuleBasedStateMachine):
             bell = Bell(kind, names[number % len(names)])
             note(f"{bell}: {self.world.answer(bell, fault)}")
 
+    @rule(number=NUMBER, nth=st.integers(1, 16), side=st.sampled_from(("freeze_before", "freeze_after")))
+    def overtake(self, number: int, nth: int, side: Action) -> None:
+        """A worker freezes in a step, another one does it in its place, and then it wakes up."""
+        found = self.world.batches()
+        if not found:
+            return
+        batch = found[number % len(found)]
+        self.world.advance(max(0, batch.next_ms - self.world.now_ms) / 1000)
+        bell = Bell("poll" if batch.state in {"submitted", "ended"} else "submit", batch.id)
+        outcome = self.world.answer(bell, Fault(side, nth))
+        self.world.lapse()
+        note(f"{bell}: {outcome}; by another: {self.world.answer(bell)}")
+        self.world.check()
+        if outcome.startswith("frozen"):
+            self.world.thaw(-1)
+
     @precondition(lambda self: self.world.frozen)
     @rule(number=NUMBER)
     def thaw(self, number: int) -> None:
@@ -153,7 +169,7 @@ class Machine(RuleBasedStateMachine):
             self.world.bells.clear()
         elif what == "foreign":
             # As many rows as a batch of ours that is looked for.
-            rows = [batch.rows for batch in self.world.batches() if batch.account == kind and batch.call_until]
+            rows = [batch.rows for batch in self.world.batches() if batch.account == kind and batch.rows]
             fake.make(None, [f"foreign-{row}" for row in range(rows[0] if rows else 1 + number)])
         elif what == "cut":
             fake.cut_at = number

@@ -8,7 +8,7 @@ with commas between them; each acts once, the ``nth`` time (default 1) that the 
     hang    stop the whole process, all threads, for BATCHLINE_KILLPOINT_HANG seconds (default 90), then let it go on
     drop    the connection breaks: before the call it never left, after it the reply was lost; the caller cannot tell which
 
-Names end in ``.before`` or ``.after``. What acts says so on stderr: ``killpoint <name> <action>``.
+Names end in ``.before`` or ``.after``. What acts says so on stderr: ``killpoint <name> <action>``, and after a hang ``killpoint <name> over``.
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ def _act(action: str, name: str, hang_s: float, lost: Callable[[], Exception] | 
         time.sleep(hang_s)  # the signal is on its way; nothing after this point may run
     elif action == "hang":
         _freeze(hang_s)
+        os.write(2, f"killpoint {name} over\n".encode())
     elif action == "drop" and lost is not None:
         raise lost()
     else:

@@ -150,17 +150,18 @@ def _commit(
     context: Context, where: Target, batch: Batch, provider: Provider, rows: BinaryIO, job: Job, rendered: Rendered
 ) -> None:
     """Put the intent on record and create the batch: what is begun here is finished, whoever asks this worker to end."""
-    asked = time.monotonic()
+    settings, asked = context.settings, time.monotonic()
     answer = _intend(context, where, batch, job, rendered)
     if answer != "durable":
         _not_now(context, batch, rendered, answer)
         _forget_upload(provider, job)
         return
-    if time.monotonic() - asked > context.settings.lease_seconds:
+    if time.monotonic() - asked > settings.lease_seconds:
         # A worker that was frozen right here must not create late: its lease no longer covers the call.
         raise LeaseLost(f"batch {batch.id}: too late to create after the intent; it will be reconciled")
     sent = msgspec.structs.replace(batch, state="submitting", nonce=job.nonce, rows=job.rows, intent_ms=job.intent_ms)
-    _create(context, where, sent, provider, rows, job)
+    in_time = msgspec.structs.replace(job, send_by=asked + settings.lease_seconds + settings.create_timeout / 2)
+    _create(context, where, sent, provider, rows, in_time)
 
 
 def _not_now(context: Context, batch: Batch, rendered: Rendered, answer: IntentAnswer) -> None:

@@ -137,7 +137,8 @@ class AnthropicProvider:
         """
         import httpx2  # noqa: PLC0415
 
-        body = RequestsBody(rows, deadline=self._clock() + timeout_s * 0.5, clock=self._clock)
+        # A frozen worker that wakes up may be taken for dead by then: the last bytes must not leave after ``send_by``.
+        body = RequestsBody(rows, deadline=min(self._clock() + timeout_s * 0.5, job.send_by), clock=self._clock)
         limits = timeouts(timeout_s * 0.4, connect_s=min(CONNECT_S, timeout_s * 0.1), write_s=timeout_s * 0.1)
         headers = _beta(job.beta) | {"Content-Length": str(body.length)}
         with self._calling("create", Ambiguous, Ambiguous, complete=lambda: body.complete) as client:

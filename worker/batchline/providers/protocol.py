@@ -6,6 +6,7 @@ it translates every foreign error into the tree of ``batchline.errors`` and neve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO, Literal, Protocol
 
@@ -47,6 +48,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     beta: str | None = None
     input_ref: str | None = None
     """The uploaded file's id, where the provider has files."""
+    send_by: float = math.inf
+    """Until when (seconds of ``time.monotonic``) the create request may leave: a frozen worker must not send it late."""
 
 
 class Created(msgspec.Struct, frozen=True, kw_only=True):
