@@ -106,6 +106,7 @@ _REALTIME = "nothing answers in real time yet"
 _ROLLED_BACK = "only after a store forgot a batch; that audit's own tests show it"
 
 NEVER: dict[str, str] = {
+    "script.duplicate": "only once two batches exist for one attempt, which no single death makes; tests/engine/test_engine_reconcile.py",
     "script.enqueue": _CLIENT,
     "script.cancel": _CLIENT,
     "script.revoke": _CLIENT,

@@ -149,6 +149,24 @@ def test_a_batch_in_cut_settles_all_as_cancelled_and_reaches_no_provider(bench: 
     assert bench.created() == 0
 
 
+@pytest.mark.parametrize("lane", ["openai:chat:gpt-5-mini", "anthropic:messages:claude-haiku-4-5"])
+def test_what_is_cancelled_after_it_was_rendered_is_not_created(bench: Any, lane: str) -> None:
+    bench.ask_many(3, lane)
+    store = bench.first.context.store
+
+    def cancelled_meanwhile(batch: Any, **given: Any) -> Any:
+        if not batch.cancel_ms:
+            cancel_batch(bench)
+        return intent(batch, **given)
+
+    intent = store.batches.intent
+    store.batches.intent = cancelled_meanwhile
+    bench.drain()
+    assert bench.statuses() == {"cancelled": 3}
+    assert bench.created(lane.partition(":")[0]) == 0
+    assert bench.first.openai.calls["delete_file"] == bench.first.openai.calls["upload"]
+
+
 def test_a_cancelled_batch_delivers_what_was_done_and_cancels_the_rest(bench: Any) -> None:
     bench.start(latency_s=100)
     bench.ask_many(4)

@@ -33,7 +33,7 @@ def test_of_two_batches_with_our_tag_the_oldest_is_kept_and_the_other_cancelled(
     (batch,) = bench.open_batches()
     assert batch.provider_id == created[0].provider_id
     assert bench.first.openai.calls["cancel"] == 1
-    assert bench.run("HGET", keys.account("openai"), "duplicates") == b"1"
+    assert bench.run("HLEN", keys.account_duplicates("openai")) == 1
 
 
 def test_a_wrong_adoption_is_undone_at_its_first_results_and_never_paid_twice(bench: Any) -> None:

@@ -81,6 +81,16 @@ def test_where_it_is_set_a_stuck_batch_is_cancelled_and_the_rest_goes_again(slow
     assert {reply.attempts for reply in slow.all_replies().values()} <= {1, 2}
 
 
+def test_a_stuck_batch_that_was_adopted_without_proof_is_reported_and_not_cancelled(slow: Any) -> None:
+    slow.set("stuck", action="cancel")
+    start(slow)
+    (batch,) = slow.open_batches()
+    slow.run("HSET", keys.batch(batch.id), "proven", 0)
+    slow.advance(4500)
+    assert events(slow, "batch.stuck")
+    assert slow.first.openai.calls["cancel"] == 0
+
+
 def test_a_provider_that_cannot_cancel_now_is_asked_again_at_the_next_poll(slow: Any) -> None:
     slow.set("stuck", action="cancel")
     start(slow)

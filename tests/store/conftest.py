@@ -460,6 +460,9 @@ class Scene:
         queue = Queue(kind="list", key=keys.reply_list("out"), default="")
         return lambda: self.store.settling.waiting([queue])
 
+    def _scene_duplicate(self) -> Callable[[], object]:
+        return lambda: self.store.batches.count_duplicate("openai", "batch_2", now_ms=NOW)
+
     def _scene_note(self) -> Callable[[], object]:
         batch = self.submitted("r1")
         return lambda: self.store.batches.note(batch, done=3, status="running")

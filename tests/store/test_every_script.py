@@ -49,6 +49,7 @@ def test_every_script_that_changes_a_claimed_batch_is_fenced() -> None:
         "ticked",
         "length",
         "deleted",
+        "duplicate",
     }
     assert set(scripts.names()) - lanes - others == set(FENCED)
 

@@ -12,7 +12,7 @@ NAMES = ["a", "b", "aa", "a.b", "a-b", "a_b", "open", "creates", "aside", "settl
 ANY = ["a", "b", "a:b", "a:b:c", ":", "{a}", "}:walk", "walk", "riders", "open", "*", "ü", "a:open", "provider:a"]
 BY_LANE = [keys.requests, keys.walk, keys.retry, keys.attempts, keys.cancels, keys.dead, keys.ledger]
 BY_NAME = [keys.batch, keys.riders, keys.account, keys.account_open, keys.account_creates, keys.readers, keys.tick]
-BY_NAME += [keys.reply_list, keys.reply_stream, keys.account_intents, keys.audit_turn]
+BY_NAME += [keys.reply_list, keys.reply_stream, keys.account_intents, keys.account_duplicates, keys.audit_turn]
 CONSTANTS = [value for name, value in vars(keys).items() if name.isupper() and name != "PREFIX"]
 
 

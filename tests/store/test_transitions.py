@@ -198,6 +198,15 @@ def test_records_are_read_together_and_missing_ones_left_out(scene: Any) -> None
     assert scene.store.batches.get("nowhere") is None
 
 
+def test_an_intent_is_refused_when_its_batch_was_cancelled_after_it_was_read(scene: Any) -> None:
+    batch = scene.batch("r1")
+    scene.store.intake.revoke(batch.id, now_ms=scene.now)
+    before = scene.snapshot()
+    assert scene.intent(batch) == "cancelled"
+    assert scene.snapshot() == before
+    assert scene.intent(scene.get(batch.id)) == "durable"
+
+
 def test_without_tags_no_create_starts_while_one_with_as_many_rows_may_run(scene: Any) -> None:
     scene.intent(scene.batch("r1", batch_id="b1"), tagged=False)
     twin = scene.batch("r2", batch_id="b2")

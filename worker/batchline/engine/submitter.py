@@ -173,7 +173,7 @@ def _not_now(context: Context, batch: Batch, rendered: Rendered, answer: IntentA
         return
     if answer == "twin_reconciling" and rendered.rows > 1 and rendered.shorter:
         _split(context, batch, rendered, rendered.shorter)
-    waits = {"creates": CREATES_FULL_MS, "twin_submitting": TWIN_MS, "twin_reconciling": TWIN_MS}
+    waits = {"creates": CREATES_FULL_MS, "twin_submitting": TWIN_MS, "twin_reconciling": TWIN_MS, "cancelled": 0}
     context.store.batches.release(batch, agenda=keys.AGENDA_ACCUMULATE, next_ms=now_ms + waits[answer])
 
 

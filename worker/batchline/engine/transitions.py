@@ -93,7 +93,7 @@ def trouble(context: Context, batch: Batch, error: ProviderError) -> int:
 def duplicate(context: Context, batch: Batch, provider_id: str) -> None:
     """Count a second batch at the provider for one attempt of ours; the caller cancels it."""
     log.error("batch.duplicate", batch=batch.id, lane=batch.lane, provider_batch=provider_id)
-    context.store.batches.count_duplicate(batch.account)
+    context.store.batches.count_duplicate(batch.account, provider_id, now_ms=context.clock())
 
 
 def disowned(context: Context, batch: Batch) -> None:

@@ -28,7 +28,7 @@ CLAIM_KEPT_S = 40 * 86400
 UNUSED = "batchline:unused"
 
 
-IntentAnswer = Literal["durable", "not_durable", "creates", "twin_submitting", "twin_reconciling"]
+IntentAnswer = Literal["durable", "not_durable", "creates", "twin_submitting", "twin_reconciling", "cancelled"]
 
 
 class Batches:
@@ -128,7 +128,7 @@ class Batches:
         """cut → submitting, with a lease for the whole call; the create may only follow the answer ``durable``.
 
         ``creates``: this hour's creates are used up. ``twin_...``: no tags, and another intent with as
-        many rows is open.
+        many rows is open. ``cancelled``: after ``batch`` was read; what was rendered may hold what nobody wants any more.
         ``not_durable``: it is on record, but not acknowledged; take it back with ``again``.
         """
         arguments: list[Argument] = [
@@ -143,10 +143,16 @@ class Batches:
             batch.id,
             int(not tagged),
             keys.batch(""),
+            batch.cancel_ms,
         ]
         where = [keys.batch(batch.id), keys.account_creates(batch.account), keys.account_intents(batch.account)]
         answer, durable = self._durability.call("intent", where, arguments)
-        refusals: dict[int, IntentAnswer] = {0: "creates", -1: "twin_submitting", -2: "twin_reconciling"}
+        refusals: dict[int, IntentAnswer] = {
+            0: "creates",
+            -1: "twin_submitting",
+            -2: "twin_reconciling",
+            -3: "cancelled",
+        }
         if int(answer) in refusals:
             return refusals[int(answer)]
         return "durable" if durable else "not_durable"
@@ -295,9 +301,9 @@ class Batches:
         fields = pairs(flat(self._connection.run("HGETALL", keys.batch(batch_id))))
         return batch_record(fields) if b"state" in fields else None
 
-    def count_duplicate(self, account: str) -> None:
-        """Count a provider batch of ours that exists twice."""
-        self._connection.run("HINCRBY", keys.account(account), "duplicates", 1)
+    def count_duplicate(self, account: str, provider_id: str, *, now_ms: int) -> bool:
+        """Count a second provider batch for one attempt of ours; False when it was counted before."""
+        return bool(self._connection.call("duplicate", [keys.account_duplicates(account)], [provider_id, now_ms]))
 
     def claimed_by_others(self, batch: Batch, provider_ids: Sequence[str]) -> set[str]:
         """Return which of these provider batches another batch of ours has claimed."""

@@ -91,6 +91,11 @@ def account_intents(name: str) -> str:
     return f"batchline:account:{name}:intents"
 
 
+def account_duplicates(name: str) -> str:
+    """Return the hash of the account's provider batches that existed beside another one for the same attempt."""
+    return f"batchline:account:{name}:duplicates"
+
+
 def provider_batch(account_name: str, provider_id: str) -> str:
     """Return the key under which one batch claims a provider's batch."""
     return f"batchline:account:{account_name}:provider:{provider_id}"

@@ -4,16 +4,21 @@
 -- KEYS 1 batch (hash)  2 the account's creates (zset)  3 the account's intents (hash: rows -> batch)
 -- ARGV 1 fence  2 nonce of the attempt  3 rows  4 bytes of the rows  5 uploaded file's id or ''  6 now (ms)  7 lease (ms)
 --      8 most creates an hour  9 batch id  10 '1' where the provider has no tags  11 key prefix of batches
+--      12 cancel_ms as the caller has seen it when it rendered the rows
 -- Returns 1; 0 when the account has used up its creates of this hour; where there are no tags and another intent
 --   with the same number of rows is open, so that neither could be told from the other: -1 while its create may be
---   running, -2 while it is being reconciled. Errors LEASELOST, STATE.
+--   running, -2 while it is being reconciled; -3 when the batch was cancelled after it was rendered: render it again.
+--   Errors LEASELOST, STATE.
 --@include fence
-local batch = redis.call('HMGET', KEYS[1], 'state', 'nonce')
+local batch = redis.call('HMGET', KEYS[1], 'state', 'nonce', 'cancel_ms')
 if batch[1] == 'submitting' and batch[2] == ARGV[2] then
   return 1
 end
 if batch[1] ~= 'cut' then
   return redis.error_reply('STATE intent needs a batch in cut, this one is ' .. tostring(batch[1]))
+end
+if (batch[3] or '0') ~= ARGV[12] then
+  return -3
 end
 if redis.call('ZCOUNT', KEYS[2], ARGV[6] - 3600000, '+inf') >= tonumber(ARGV[8]) then
   return 0
