@@ -36,6 +36,31 @@ def test_the_process_says_where_it_listens_and_leaves_nothing_when_told_to_stop(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--fault-hang", "2"], "fault_rates"),
+        (["--latency", "-1"], "latency_s is -1.0"),
+        (["--port", "99999"], "'99999' is no port"),
+        (["--nonsense"], "--nonsense"),
+    ],
+)
+def test_what_cannot_be_is_said_with_exit_code_2(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_said_with_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with running(Options()) as server, pytest.raises(SystemExit) as left:
+        main(["--port", server.url.rpartition(":")[2]])
+    assert left.value.code == 2
+    assert "cannot listen on 127.0.0.1" in capsys.readouterr().err
+
+
 def test_a_batch_ends_by_itself_while_nobody_asks() -> None:
     with running(Options(latency_s=0, validation_delay_s=0)) as server, httpx2.Client(base_url=server.url) as client:
         headers = {"authorization": "Bearer k"}

@@ -275,7 +275,7 @@ def test_rates_that_cannot_be_meant_are_refused(rates: Any) -> None:
 
 def test_every_action_has_a_flag() -> None:
     shown = subprocess.run(
-        [sys.executable, "-m", "batchline.emulator", "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "batchline.cli", "emulator", "--help"], capture_output=True, text=True, check=True
     ).stdout
     flags = [f"--fault-{action.replace('_', '-')}" for action in ACTIONS]
     for flag in [*flags, "--fault-route", "--fault-seconds", "--listing-lag", "--missing-file-delay", "--cancel-delay"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,7 +18,9 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("worker")(worker)
     app.command("exporter")(exporter)
-    app.command("emulator")(emulator)
+    # The emulator knows its own options, --help too.
+    passed_on = {"ignore_unknown_options": True, "allow_extra_args": True}
+    app.command("emulator", context_settings=passed_on, add_help_option=False)(emulator)
 
 
 def worker(
@@ -60,36 +61,10 @@ def exporter(
     serve(settings, settings.exporter_port if port is None else port)
 
 
-def emulator(
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 8700,
-    host: Annotated[str, typer.Option()] = "127.0.0.1",
-    latency: Annotated[float, typer.Option(min=0, help="Seconds from a batch's creation to its end.")] = 2.0,
-    seed: Annotated[int, typer.Option(help="For the faults below.")] = 0,
-    error_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of requests that fail with a 500.")] = 0.0,
-    expire_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of requests that expire.")] = 0.0,
-    validation_delay: Annotated[float, typer.Option(min=0, help="Seconds to OpenAI's validation.")] = 0.1,
-    api_key: Annotated[str | None, typer.Option(help="Refuse every other key.")] = None,
-    state: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep files here.")] = None,
-) -> None:
+def emulator(context: typer.Context) -> None:
     """Run the provider emulator until SIGTERM or SIGINT. It costs nothing and answers with the hash of each prompt."""
     try:
-        from batchline.emulator.options import Options  # noqa: PLC0415 - an optional part, see below
-        from batchline.emulator.serve import serve  # noqa: PLC0415
+        from batchline.emulator.__main__ import main  # noqa: PLC0415 - an optional part, see below
     except ImportError as error:
         raise UsageError(f"the emulator needs more packages ({error.name}): install batchline[local]") from None
-    try:
-        options = Options(
-            latency_s=latency,
-            seed=seed,
-            error_rate=error_rate,
-            expire_rate=expire_rate,
-            validation_delay_s=validation_delay,
-            api_key=api_key,
-            state_dir=state,
-        )
-    except ValueError as error:
-        raise UsageError(f"emulator: {error}") from None
-    try:
-        serve(host, port, options)
-    except OSError as error:
-        raise UsageError(f"emulator: cannot listen on {host}:{port}: {error.strerror}") from None
+    main(context.args, program="batchline emulator")

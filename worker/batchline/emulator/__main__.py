@@ -1,4 +1,4 @@
-"""`python -m batchline.emulator`."""
+"""`batchline emulator`, also as `python -m batchline.emulator`."""
 
 import argparse
 from pathlib import Path
@@ -7,11 +7,23 @@ from batchline.emulator.options import ACTIONS, Options
 from batchline.emulator.serve import serve
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Parse the command line and serve."""
-    given = _parser().parse_args(arguments)
+def main(arguments: list[str] | None = None, *, program: str = "python -m batchline.emulator") -> None:
+    """Parse the command line and serve. Leaves with code 2 where that cannot be."""
+    parser = _parser(program)
+    given = parser.parse_args(arguments)
+    try:
+        options = _options(given)
+    except ValueError as error:
+        parser.error(str(error))
+    try:
+        serve(given.host, given.port, options)
+    except OSError as error:
+        parser.error(f"cannot listen on {given.host}:{given.port}: {error}")
+
+
+def _options(given: argparse.Namespace) -> Options:
     defaults = Options()
-    options = Options(
+    return Options(
         latency_s=given.latency,
         error_rate=given.error_rate,
         expire_rate=given.expire_rate,
@@ -27,14 +39,13 @@ def main(arguments: list[str] | None = None) -> None:
         fault_routes=tuple(given.fault_route or defaults.fault_routes),
         fault_seconds=given.fault_seconds,
     )
-    serve(given.host, given.port, options)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(program: str) -> argparse.ArgumentParser:
     defaults = Options()
-    parser = argparse.ArgumentParser(prog="python -m batchline.emulator", description="A local stand-in for providers.")
+    parser = argparse.ArgumentParser(prog=program, description="A local stand-in for providers.")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8700, help="0 takes a free port")
+    parser.add_argument("--port", type=_port, default=8700, help="0 takes a free port")
     parser.add_argument("--latency", type=float, default=defaults.latency_s, help="seconds from creation to end")
     parser.add_argument("--validation-delay", type=float, default=defaults.validation_delay_s, help="seconds")
     parser.add_argument("--seed", type=int, default=defaults.seed)
@@ -66,6 +77,12 @@ def _add_faults(parser: argparse.ArgumentParser, defaults: Options) -> None:
     routes = f"name of a route that the rates apply to, with wildcards (default {' '.join(defaults.fault_routes)})"
     parser.add_argument("--fault-route", action="append", metavar="NAME", help=routes)
     parser.add_argument("--fault-seconds", type=float, default=defaults.fault_seconds, help="how long a call hangs")
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: give 0 to 65535")
+    return int(text)
 
 
 def _model_limit(text: str) -> tuple[str, int]:
