@@ -124,6 +124,9 @@ def usd(nano: int) -> str:
     return f"{Decimal(nano) / NANO:f}"
 
 
+_REPLY = msgspec.json.Decoder(Reply)
+
+
 def encode_reply(reply: Reply) -> bytes:
     """Encode a reply as one line of JSON."""
     return msgspec.json.encode(reply)
@@ -131,9 +134,4 @@ def encode_reply(reply: Reply) -> bytes:
 
 def decode_reply(raw: bytes) -> Reply:
     """Decode a reply; raises ``msgspec.DecodeError`` on what is not one."""
-    return msgspec.json.decode(raw, type=Reply)
-
-
-# msgspec 0.22 may crash when several threads are the first to use a type; building a decoder once prepares it.
-for _type in (Reply,):
-    msgspec.json.Decoder(_type)
+    return _REPLY.decode(raw)

@@ -72,9 +72,12 @@ def read_envelope(owed: Owed, lane: Lane) -> Envelope:
     return msgspec.structs.replace(envelope, problem=problems[0]) if problems else envelope
 
 
+_HISTORY = msgspec.json.Decoder(History)
+
+
 def read_history(record: bytes) -> History:
     """Read an attempts record; an empty one is the history of a request that was never sent."""
-    return msgspec.json.decode(record, type=History) if record else History()
+    return _HISTORY.decode(record) if record else History()
 
 
 def read_body(owed: Owed, lane: Lane, *, max_bytes: int) -> bytes:
@@ -164,8 +167,3 @@ def _refuse_oversize(owed: Owed, problems: list[InvalidRequest]) -> None:
                 code="too_large",
             )
         )
-
-
-# msgspec 0.22 may crash when several threads are the first to use a type; building a decoder once prepares it.
-for _type in (History,):
-    msgspec.json.Decoder(_type)

@@ -151,14 +151,12 @@ class _Inputs(msgspec.Struct):
     input: object = None
 
 
+_INPUTS = msgspec.json.Decoder(_Inputs)
+
+
 def count_inputs(body: bytes) -> int:
     """Count the inputs of an embeddings body: a list of texts or token lists counts each, anything else is one."""
-    value = msgspec.json.decode(body, type=_Inputs).input
+    value = _INPUTS.decode(body).input
     if isinstance(value, list) and value and not isinstance(value[0], int):
         return len(value)
     return 1
-
-
-# msgspec 0.22 may crash when several threads are the first to use a type; building a decoder once prepares it.
-for _type in (_Inputs,):
-    msgspec.json.Decoder(_type)
