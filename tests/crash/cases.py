@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 SIDES = ("before", "after")
 ACTIONS = ("kill", "raise", "hang", "drop")
 KINDS = ("openai", "anthropic")
+Wake = Literal["", "early", "late"]
+WAKES: tuple[Wake, ...] = ("early", "late")
 
 
 @dataclass(frozen=True, order=True, kw_only=True)
@@ -22,6 +25,8 @@ class Case:
     kind: str
     celery: bool = False
     """Whether real workers under Celery run it, rather than forked ones."""
+    wake: Wake = ""
+    """When a process that hangs goes on: as soon as its lease is over, or when all is done."""
 
     @property
     def charge(self) -> str:
@@ -29,7 +34,9 @@ class Case:
         return f"{self.point}:{self.action}:{self.nth}"
 
     def __str__(self) -> str:
-        return f"{self.charge} {self.scenario} {self.kind}{' celery' * self.celery}"
+        return " ".join(
+            [self.charge, self.scenario, self.kind, *["celery"] * self.celery, *[self.wake] * bool(self.wake)]
+        )
 
 
 ANY = ("",)
@@ -70,12 +77,19 @@ PLACES: tuple[tuple[str, int, str, tuple[str, ...]], ...] = (
     ("script.ambiguous", 1, "absent", KINDS),
     ("script.again", 1, "absent", KINDS),
     ("script.disown", 1, "foreign", ("anthropic",)),
+    # what they do when the store has forgotten
+    ("script.replaced", 1, "forgotten", KINDS),
+    ("script.adopt", 1, "forgotten", KINDS),
+    ("script.embark", 1, "forgotten", KINDS),
+    ("script.embark", 2, "forgotten", KINDS),
+    ("provider.openai.sent", 1, "forgotten", ("openai",)),
     # every call to a provider
     ("provider.openai.cancel", 1, "revoked", ("openai",)),
     ("provider.anthropic.cancel", 1, "revoked", ("anthropic",)),
     ("provider.openai.recent", 1, "plain", ("openai",)),
     ("provider.anthropic.recent", 1, "plain", ("anthropic",)),
     ("provider.openai.upload", 1, "plain", ("openai",)),
+    ("provider.openai.uploads", 1, "plain", ("openai",)),
     ("provider.openai.create", 1, "plain", ("openai",)),
     ("provider.anthropic.create", 1, "plain", ("anthropic",)),
     ("provider.openai.find", 1, "lost", ("openai",)),
@@ -103,7 +117,6 @@ _CLIENT = "producers and consumers call it, workers never do"
 _FILES_KEPT = "provider files are deleted an hour after settling at the earliest; tests/engine/test_engine_files.py"
 _NO_FILES = "this provider's batches are made without files"
 _REALTIME = "nothing answers in real time yet"
-_ROLLED_BACK = "only after a store forgot a batch; that audit's own tests show it"
 
 NEVER: dict[str, str] = {
     "script.duplicate": "only once two batches exist for one attempt, which no single death makes; tests/engine/test_engine_reconcile.py",
@@ -115,11 +128,9 @@ NEVER: dict[str, str] = {
     "script.redrive": _CLIENT,
     "script.drop": _CLIENT,
     "script.deleted": _FILES_KEPT,
-    "script.adopt": _ROLLED_BACK,
-    "script.embark": _ROLLED_BACK,
-    "provider.openai.sent": _ROLLED_BACK,
     "provider.anthropic.sent": _NO_FILES,
     "provider.anthropic.upload": _NO_FILES,
+    "provider.anthropic.uploads": _NO_FILES,
     "provider.anthropic.delete_file": _NO_FILES,
     "provider.openai.call": _REALTIME,
     "provider.anthropic.call": _REALTIME,
@@ -163,6 +174,18 @@ def _all(dice: random.Random) -> Iterator[Case]:
             for action in ACTIONS:
                 for kind in kinds:
                     where = kind or dice.choice(KINDS)
-                    yield Case(point=f"{point}.{side}", action=action, nth=nth, scenario=scenario, kind=where)
+                    yield Case(
+                        point=f"{point}.{side}",
+                        action=action,
+                        nth=nth,
+                        scenario=scenario,
+                        kind=where,
+                        wake=_wake(action, dice),
+                    )
     for point, action, scenario, kind in BY_CELERY:
-        yield Case(point=point, action=action, nth=1, scenario=scenario, kind=kind, celery=True)
+        wake = _wake(action, dice)
+        yield Case(point=point, action=action, nth=1, scenario=scenario, kind=kind, celery=True, wake=wake)
+
+
+def _wake(action: str, dice: random.Random) -> Wake:
+    return dice.choice(WAKES) if action == "hang" else ""

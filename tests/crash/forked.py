@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
@@ -19,20 +20,25 @@ from typing import Any, BinaryIO, NoReturn
 import msgspec
 import structlog
 from tests.crash.scenarios import GUILTY, Scenario
+from tests.crash.waiting import until
 
 from batchline import killpoints, logs, providers, runtime
+from batchline.cli.processes import worker
 from batchline.emulator import Options, serve
 from batchline.engine import accumulator, auditor, files, poller, reconciler, settler, submitter, transitions
 from batchline.engine.context import Context
 from batchline.errors import BatchlineError, LeaseLost, Permanent, StoreError
 from batchline.local.leash import leash
-from batchline.local.stack import WORKER
 from batchline.providers.openai import OpenAIProvider
 from batchline.providers.protocol import Created, Job, Progress, Provider, Result
 from batchline.settings import load_settings
 from batchline.ticker import Ticker
 
 log = structlog.get_logger("crash.worker")
+
+LISTENING_S = 20.0
+TICK_S = 30.0
+"""Most seconds for a tick that runs when its worker is asked to end."""
 
 BRIEF: dict[str, tuple[Any, float]] = {
     "FIRST_LOOK_S": (transitions, 0.2),
@@ -41,19 +47,6 @@ BRIEF: dict[str, tuple[Any, float]] = {
     "CHUNK_RESULTS": (settler, 3),
 }
 """Waits of the engine that are no settings, made brief; and chunks of results small enough to die between two."""
-
-
-def preload() -> None:
-    """Import and build what every worker needs, once, before the first fork."""
-    import anthropic  # noqa: PLC0415 - slow; only the matrix needs them here
-    import openai  # noqa: PLC0415
-
-    for name, (module, _value) in BRIEF.items():
-        if not hasattr(module, name):
-            raise AttributeError(f"{module.__name__} has no {name} any more: bring BRIEF up to date")
-    for client in (openai.OpenAI(api_key="none"), anthropic.Anthropic(api_key="none")):
-        with contextlib.closing(client):
-            _ = client.batches if isinstance(client, openai.OpenAI) else client.messages.batches
 
 
 def fork(body: Callable[[], None], *, output: Path) -> int:
@@ -81,6 +74,8 @@ def _child(body: Callable[[], None], output: Path, tie: Callable[[], None] | Non
         os.chdir(output.parent)  # a config/batchline.yaml under the folder of whoever runs this must not count
         body()
         code = 0
+    except SystemExit as end:  # how Celery's worker ends
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:  # noqa: BLE001 - nothing may climb into the parent's code
         sys.excepthook(*sys.exc_info())
     finally:
@@ -96,7 +91,7 @@ def exit_code(pid: int) -> int | None:
 
 
 def end(pid: int) -> None:
-    """Kill a child that may be stopped, and wait for it."""
+    """Kill a child that may be stopped, and wait for it; does nothing when it has been waited for."""
     with contextlib.suppress(ProcessLookupError, ChildProcessError):
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
@@ -107,13 +102,27 @@ def emulate(state: Path, latency_s: float) -> None:
     serve("127.0.0.1", 0, Options(latency_s=latency_s, validation_delay_s=0.05, state_dir=state))
 
 
-def work(environ: Mapping[str, str], plan: Scenario) -> None:
-    """Be a worker until a signal comes."""
-    os.environ.clear()
-    os.environ.update(environ)
-    killpoints.arm(environ)
+def address(output: Path) -> str:
+    """Wait until an emulator has said where it listens, and return its URL. Raises TimeoutError."""
+    found: list[str] = []
+
+    def listening() -> bool:
+        found[:] = re.findall(r"listening on (http://\S+)", output.read_text() if output.exists() else "")
+        return bool(found)
+
+    if not until(listening, LISTENING_S):
+        raise TimeoutError(f"the emulator did not start: {output.read_text()}")
+    return found[0]
+
+
+def work(environ: Mapping[str, str], plan: Scenario, roles: Sequence[str]) -> None:
+    """Be a worker for these roles until SIGTERM comes; then end every step that was begun, and only then this process."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # before there are threads: none of them may take it
+    _become(environ)
     logs.configure("json", "INFO")
     for name, (module, value) in BRIEF.items():
+        if not hasattr(module, name):
+            raise AttributeError(f"{module.__name__} has no {name} any more: bring BRIEF up to date")
         setattr(module, name, value)
     if plan.max_inputs:
         OpenAIProvider.limits = msgspec.structs.replace(OpenAIProvider.limits, max_inputs=plan.max_inputs)
@@ -126,14 +135,23 @@ def work(environ: Mapping[str, str], plan: Scenario) -> None:
             "accumulate": lambda context: accumulator.tick_accumulate(context, bells),
             "poll": lambda context: accumulator.tick_poll(context, bells),
         }
-        Ticker(lambda: context, ticks).start()
-        while True:
-            signal.pause()
+        ticker = Ticker(lambda: context, {role: ticks[role] for role in roles})
+        ticker.start()
+        signal.sigwait({signal.SIGTERM})
+        ticker.stop()
+        ticker.join(TICK_S)
 
 
-def work_by_celery(environ: Mapping[str, str]) -> NoReturn:
-    """Be a real worker, as a user starts one."""
-    os.execve(WORKER[0], WORKER, environ)
+def work_by_celery(environ: Mapping[str, str]) -> None:
+    """Be a real worker, by the function behind ``batchline worker``; it ends as one does, on SIGTERM."""
+    _become(environ)
+    worker()
+
+
+def _become(environ: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environ)
+    killpoints.arm(environ)
 
 
 class Threads:
@@ -195,5 +213,6 @@ class Unruly:
     def results(self, progress: Progress) -> Iterator[Result]:
         """Stream the results, slowly if so planned."""
         for result in self._real.results(progress):
+            # A slow provider is nothing but time: the lease must be renewed again and again while its results come.
             time.sleep(self._plan.slow_s)
             yield result

@@ -18,9 +18,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import cast
 
-from tests.crash import forked
-from tests.crash.bench import Bench, Verdict
-from tests.crash.cases import ACTIONS, SIDES, Case, all_cases, third
+from tests.crash.bench import SETTINGS, Bench, Verdict
+from tests.crash.cases import ACTIONS, NEVER, SIDES, Case, all_cases, third
+from tests.crash.rehearsal import rehearse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,16 +29,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
     cases = [case for case in third(all_cases(seed), given.shard) if wanted(case, given.only)]
     say(f"kill matrix: seed {seed}, shard {given.shard}: {len(cases)} cases, {given.jobs} at a time")
+    if not cases:
+        return 1
     began = time.monotonic()
-    forked.preload()
     with tempfile.TemporaryDirectory(prefix="batchline-crash-") as folder:
+        rehearse(Path(folder) / "rehearsal", SETTINGS, celery=any(case.celery for case in cases))
         verdicts = [_told(verdict) for verdict in run_all(cases, Path(folder), given.jobs)]
     _table(verdicts)
+    _left_out()
     bad = [verdict for verdict in verdicts if not verdict.ok]
     for verdict in bad:
         _explain(verdict, Path(given.logs) if given.logs else None)
     say(f"{len(verdicts)} cases, {len(bad)} failed, {time.monotonic() - began:.0f} s, seed {seed}, shard {given.shard}")
-    return 0 if cases and not bad else 1
+    return 1 if bad else 0
 
 
 def wanted(case: Case, only: Sequence[str]) -> bool:
@@ -102,6 +105,13 @@ def _table(verdicts: Sequence[Verdict]) -> None:
         say(f"{row:46}" + "".join(f"{f'{sum(each)}/{len(each)}' if each else '-':>13}" for each in found))
 
 
+def _left_out() -> None:
+    """Say what no case tries, and why."""
+    say("\nleft out:")
+    for name, reason in sorted(NEVER.items()):
+        say(f"    {name}: {reason}")
+
+
 def _explain(verdict: Verdict, logs: Path | None) -> None:
     say(f"\n{verdict.case}")
     for line in verdict.wrong if verdict.fired else ["the point was never reached", *verdict.wrong]:
@@ -116,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.crash.matrix")
     parser.add_argument("--seed", type=int, default=None, help="order and free choices; drawn and printed without it")
     parser.add_argument("--shard", default="1/1", metavar="I/N", help="only this part of the shuffled cases")
-    parser.add_argument("--jobs", type=int, default=3 * (os.cpu_count() or 2), help="cases at a time")
+    parser.add_argument("--jobs", type=int, default=4 * (os.cpu_count() or 2), help="cases at a time")
     parser.add_argument("--only", action="append", default=[], help="only cases whose name has this text in it")
     parser.add_argument("--logs", default="", metavar="DIR", help="keep the logs of failed cases here")
     return parser

@@ -11,6 +11,7 @@ EMBED = "openai:embeddings:text-embedding-3-small"
 HAIKU = "anthropic:messages:claude-haiku-4-5"
 LANES = {"openai": CHAT, "anthropic": HAIKU}
 GUILTY = "guilty"
+ROLES = ("accumulate", "poll")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,8 @@ class Scenario:
 
     ``guilty``: the provider refuses each create that has a guilty row. ``slow_s``: time between two results.
     ``revoke``: what a batch at its provider carries is cancelled. ``max_inputs``: a small limit of a batch. ``foreign``: another application's batch of as many rows at Anthropic.
-    ``with_charges`` are kill points armed besides the case's own, in the first worker.
+    ``forgotten``: before the first worker starts, another one submits all of it and dies, the batches end, and the store
+    loses everything since the requests were accepted. ``roles``: what the first worker ticks for. ``with_charges`` are kill points armed besides the case's own, in the first worker.
     """
 
     asks: tuple[Ask, ...]
@@ -39,6 +41,8 @@ class Scenario:
     max_inputs: int = 0
     foreign: int = 0
     revoke: bool = False
+    forgotten: bool = False
+    roles: tuple[str, ...] = ROLES
     latency_s: float = 0.6
     with_charges: tuple[str, ...] = ()
 
@@ -101,6 +105,15 @@ def _revoked(kind: str) -> Scenario:
     return Scenario(asks=tuple(asks), revoke=True, latency_s=4.0)
 
 
+def _forgotten(kind: str) -> Scenario:
+    """Without tags, a forgotten batch is found only when it has ended; so there is one lane, and its batch has.
+
+    Who polls might settle such a batch before the audit has brought its requests aboard; so the first does not poll.
+    """
+    lane = LANES[kind]
+    return Scenario(asks=(*_asks(lane, 5), *_marked(lane)), forgotten=True, roles=("accumulate",))
+
+
 def _foreign(_kind: str) -> Scenario:
     charge = "provider.anthropic.create.before:drop"
     return Scenario(asks=(*_asks(HAIKU, 5), *_marked(HAIKU)), foreign=7, with_charges=(charge,))
@@ -122,6 +135,7 @@ SCENARIOS: dict[str, Callable[[str], Scenario]] = {
     "slow": _slow,
     "foreign": _foreign,
     "revoked": _revoked,
+    "forgotten": _forgotten,
     "lost": _with("provider.{kind}.create.after:drop"),
     "absent": _with("provider.{kind}.create.before:drop"),
     "outage": _with("provider.{kind}.upload.before:drop"),

@@ -7,8 +7,8 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -47,14 +47,14 @@ def test_an_early_end_is_an_error_with_the_end_of_the_log(make: Make) -> None:
 
 
 def test_a_line_that_never_comes_is_an_error(make: Make) -> None:
-    child = make("import time; print('loading'); time.sleep(60)")
+    child = make("import signal; print('loading'); signal.pause()")
     child.wait_line("loading", timeout_s=30)
     with pytest.raises(ChildDied, match="did not become ready"):
         child.wait_line("ready", timeout_s=0.01)
 
 
 def test_check_tells_of_a_child_that_was_killed(make: Make) -> None:
-    child = make("import time; print('up'); time.sleep(60)")
+    child = make("import signal; print('up'); signal.pause()")
     child.wait_line("up", timeout_s=30)
     child.check()
     os.kill(child.pid, signal.SIGSEGV)
@@ -63,57 +63,48 @@ def test_check_tells_of_a_child_that_was_killed(make: Make) -> None:
 
 
 def test_stop_ends_a_child_that_is_stopped_or_ignores_it(make: Make) -> None:
-    deaf = make("import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); time.sleep(60)")
+    deaf = make("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); signal.pause()")
     deaf.wait_line("up", timeout_s=30)
     deaf.signal(signal.SIGSTOP)
     assert deaf.stop(timeout_s=0.05) == -signal.SIGKILL
 
 
-def test_kill_takes_grandchildren_along(make: Make) -> None:
+@contextmanager
+def gone(fifo: Path) -> Iterator[None]:
+    """Wait in the end until the process is gone that has opened ``fifo`` to write: its last writer's end is its end."""
+    with fifo.open("rb") as alive:
+        yield
+        assert select.select([alive], [], [], 30)[0], "it still runs"
+        assert alive.read() == b""
+
+
+def test_kill_takes_grandchildren_along(make: Make, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "grandchild")
+    grandchild = f"import signal; alive = open({str(tmp_path / 'grandchild')!r}, 'wb'); signal.pause()"
     child = make(
-        "import subprocess, sys, time;"
-        "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
-        "print('grandchild', p.pid); time.sleep(60)"
+        f"import signal, subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {grandchild!r}]); signal.pause()"
     )
-    grandchild = int(child.wait_line(r"grandchild (\d+)", timeout_s=30)[1])
-    child.kill()
-    _wait_gone(grandchild)
+    with gone(tmp_path / "grandchild"):
+        child.kill()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells children of their parent's death")
 def test_a_child_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "child")
     program = f"""
 import os, pathlib, sys
 from batchline.local.child import Child
-code = "import time; print('up', flush=True); time.sleep(60)"
+code = "import signal; alive = open({str(tmp_path / "child")!r}, 'wb'); print('up', flush=True); signal.pause()"
 child = Child("c", [sys.executable, "-c", code], log=pathlib.Path({str(tmp_path / "log")!r}), environment=os.environ)
 child.wait_line("up", 30)
-print(child.pid, flush=True)
+print("up", flush=True)
 input()
 """
     command = [sys.executable, "-c", program]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent,
+        gone(tmp_path / "child"),
+    ):
         assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
-        watched = os.pidfd_open(pid)
+        assert parent.stdout.readline() == b"up\n"
         parent.kill()
-    try:
-        assert select.select([watched], [], [], 30)[0], "the child outlived its parent"
-    finally:
-        os.close(watched)
-
-
-def _wait_gone(pid: int) -> None:
-    """Wait until a process that was killed is gone: the kernel takes a moment."""
-    deadline = time.monotonic() + 10
-    while _runs(pid):
-        assert time.monotonic() < deadline, f"process {pid} still runs"
-
-
-def _runs(pid: int) -> bool:
-    """Whether a process is there and no zombie that only waits to be reaped by init."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state not in "ZX"

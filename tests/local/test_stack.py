@@ -12,7 +12,7 @@ import pytest
 
 from batchline.local.stack import ChildDied, Stack
 
-WORKER = (sys.executable, "-u", "-c", "import time; print('worker.ready'); time.sleep(60)")
+WORKER = (sys.executable, "-u", "-c", "import signal; print('worker.ready'); signal.pause()")
 
 
 @pytest.fixture

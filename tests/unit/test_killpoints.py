@@ -114,5 +114,18 @@ def test_a_process_that_hangs_goes_on_afterwards() -> None:
     assert ended.stderr == "killpoint a.before hang\nkillpoint a.before over\n"
 
 
+def test_a_process_that_hangs_without_a_time_goes_on_when_it_is_told_to() -> None:
+    environ = os.environ | {"BATCHLINE_KILLPOINT": "a.before:hang", "BATCHLINE_KILLPOINT_HANG": "0"}
+    with subprocess.Popen(
+        [sys.executable, "-c", CODE], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as one:
+        _, status = os.waitpid(one.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        os.kill(one.pid, signal.SIGCONT)
+        said, told = one.communicate(timeout=30)
+    assert (one.returncode, said) == (0, b"went on\n")
+    assert told == b"killpoint a.before hang\nkillpoint a.before over\n"
+
+
 def test_the_variables_of_the_kill_points_are_no_unknown_settings() -> None:
     load_settings({"BATCHLINE_KILLPOINT": "a.before:kill", "BATCHLINE_KILLPOINT_HANG": "3"})

@@ -9,6 +9,7 @@ from kombu.exceptions import OperationalError
 from structlog.testing import capture_logs
 
 from batchline import app
+from batchline.errors import StoreUnreachable
 
 
 @pytest.fixture
@@ -48,3 +49,13 @@ def test_steps_whose_doorbell_cannot_be_sent_are_run_here_a_few_a_tick(
             doorbells.poll(f"b{n}")
     assert ran == ["submit b1", "delete openai|file-1", "poll b0", "poll b1"]
     assert [(entry["event"], entry["task"]) for entry in logs] == [("doorbell.failed", "batchline.submit")]
+
+
+def test_a_step_whose_store_fails_ends_without_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: object, __: str) -> None:
+        raise StoreUnreachable("the store is restarting")
+
+    monkeypatch.setattr(app, "context", lambda: None)
+    with capture_logs() as logs:
+        app._step(fails, "b1")
+    assert [(entry["event"], entry["batch"]) for entry in logs] == [("store.trouble", "b1")]

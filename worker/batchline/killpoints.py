@@ -5,7 +5,8 @@ with commas between them; each acts once, the ``nth`` time (default 1) that the 
 
     kill    SIGKILL, as the kernel's out-of-memory killer or a power cut would end it
     raise   an error that no code of ours expects
-    hang    stop the whole process, all threads, for BATCHLINE_KILLPOINT_HANG seconds (default 90), then let it go on
+    hang    stop the whole process, all threads, for BATCHLINE_KILLPOINT_HANG seconds (default 90), then let it go on;
+            with 0 it stays stopped until somebody sends it SIGCONT
     drop    the connection breaks: before the call it never left, after it the reply was lost; the caller cannot tell which
 
 Names end in ``.before`` or ``.after``. What acts says so on stderr: ``killpoint <name> <action>``, and after a hang ``killpoint <name> over``.
@@ -17,7 +18,6 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -101,7 +101,7 @@ def _come_by(armed: _Armed, name: str, lost: Callable[[], Exception] | None) -> 
 def _act(action: str, name: str, hang_s: float, lost: Callable[[], Exception] | None) -> None:
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(hang_s)  # the signal is on its way; nothing after this point may run
+        signal.pause()  # the signal is on its way; nothing after this point may run
     elif action == "hang":
         _freeze(hang_s)
         os.write(2, f"killpoint {name} over\n".encode())
@@ -112,12 +112,19 @@ def _act(action: str, name: str, hang_s: float, lost: Callable[[], Exception] | 
 
 
 def _freeze(seconds: float) -> None:
-    """Stop all threads of this process; a shell wakes it up again."""
-    pid = os.getpid()
-    wake = f"sleep {seconds:.3f}; kill -CONT {pid}"
+    """Stop all threads of this process; a shell wakes it up again, unless ``seconds`` is 0."""
+    if not seconds:
+        _stop()
+        return
+    wake = f"sleep {seconds:.3f}; kill -CONT {os.getpid()}"
     quiet = subprocess.DEVNULL
     with subprocess.Popen(["/bin/sh", "-c", wake], stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True):
-        os.kill(pid, signal.SIGSTOP)
+        _stop()
+
+
+def _stop() -> None:
+    # To this very thread: it stops on its way back from the call, before anything that follows here is run.
+    signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
 
 _armed: _Armed | None = None
