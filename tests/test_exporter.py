@@ -57,6 +57,16 @@ def test_an_empty_store_is_up_and_has_a_version(store: Store) -> None:
     assert any(name[0] == "batchline_build_info" for name in found)
 
 
+def test_an_orphan_is_counted_until_it_is_settled(store: Store) -> None:
+    used(store)
+    assert samples(page(store))["batchline_orphan_batches", "openai"] == 0
+    found: dict[str, Any] = {"batch_id": "b2", "lane": LANE, "provider_id": "batch_9", "nonce": "n", "rows": 3}
+    assert store.orphans.adopt("openai", **found, created_ms=NOW, expires_ms=NOW, now_ms=NOW)
+    assert samples(page(store))["batchline_orphan_batches", "openai"] == 1
+    store.connection.run("ZREM", keys.AGENDA_POLL, "b2")
+    assert samples(page(store))["batchline_orphan_batches", "openai"] == 0
+
+
 def test_a_store_that_is_down_is_told_as_a_figure(unreachable: Store) -> None:
     found = samples(page(unreachable))
     assert found["batchline_store_up",] == 0

@@ -13,7 +13,7 @@ from batchline.cli.health import silent
 from batchline.cli.processes import roles
 from batchline.errors import UsageError
 from batchline.lanes import parse_lane
-from batchline.store import Store
+from batchline.store import Store, keys
 
 
 def one_batch(store: Store, batchline: Command) -> None:
@@ -55,6 +55,28 @@ def test_batches_are_listed_and_one_is_shown(batchline: Command, store: Store) -
     assert "b1" in batchline("batches").out
     assert json.loads(batchline("batch", "b1", "--json").out)["requests"] == 2
     assert "trigger         age" in batchline("batch", "b1").out
+
+
+def test_a_batch_that_its_provider_does_not_know_is_shown_with_its_time(batchline: Command, store: Store) -> None:
+    one_batch(store, batchline)
+    store.connection.run("HSET", keys.batch("b1"), "unknown_since", 1_000, "provider_id", "batch_9")
+    (unknown,) = json.loads(batchline("status", "--json").out)["batches_unknown"]
+    assert unknown == {
+        "id": "b1",
+        "account": "openai",
+        "lane": CHAT,
+        "provider_id": "batch_9",
+        "unknown_since": 1_000,
+    }
+    assert "batch b1 (batch_9) is unknown to its provider since 1970-01-01 00:00:01Z" in batchline("status").out
+    assert "cut, unknown" in batchline("batches").out
+    assert "unknown_since   1970-01-01 00:00:01Z" in batchline("batch", "b1").out
+
+
+def test_status_says_nothing_of_batches_that_are_known(batchline: Command, store: Store) -> None:
+    one_batch(store, batchline)
+    assert json.loads(batchline("status", "--json").out)["batches_unknown"] == []
+    assert "unknown" not in batchline("status").out
 
 
 def test_an_unknown_batch_is_exit_code_2(batchline: Command) -> None:

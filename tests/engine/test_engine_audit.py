@@ -47,6 +47,49 @@ def test_an_account_is_audited_before_its_first_create_and_then_only_when_the_st
     assert bench.first.openai.calls["recent"] == audits + 1
 
 
+def replace_the_store(bench: Any) -> None:
+    """Let the store be another one than it was: it restarted, or a replica took over."""
+    (identity,) = bench.run("HKEYS", keys.IDENTITY)
+    bench.run("DEL", keys.IDENTITY)
+    bench.run("HSET", keys.IDENTITY, b"before " + identity, 0)
+    bench.run("HSET", keys.AUDITED, "openai", "the store before")
+
+
+def test_a_store_that_was_never_another_lets_create_at_once(bench: Any) -> None:
+    bench.ask("one")
+    bench.tick()
+    assert bench.created() == 1
+
+
+def test_nothing_is_created_before_an_audit_can_see_all_that_a_replaced_store_forgot(bench: Any) -> None:
+    bench.start(listing_lag_s=50)
+    bench.ask_many(5)
+    bench.tick()
+    forget_everything(bench, CHAT, "openai")
+    replace_the_store(bench)
+    bench.advance(20)
+    bench.tick()
+    assert bench.created() == 1
+    bench.drain()
+    assert bench.statuses() == {"succeeded": 5}
+    assert bench.created() == 1
+
+
+def test_after_the_wait_a_replaced_store_creates_as_before(bench: Any) -> None:
+    bench.ask("one")
+    bench.drain()
+    replace_the_store(bench)
+    bench.ask("two")
+    bench.tick()
+    settings = bench.first.context.settings
+    bench.advance(settings.lease_seconds + settings.create_timeout + settings.reconcile.listing_lag - 1)
+    bench.tick()
+    assert bench.created() == 1
+    bench.advance(31)
+    bench.tick()
+    assert bench.created() == 2
+
+
 def test_a_batch_whose_intent_was_forgotten_is_taken_up_where_it_is(bench: Any) -> None:
     bench.ask_many(5)
     bench.tick()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from batchline.engine.leases import LeaseKeeper
+from batchline.errors import StoreError, StoreUnreachable
 from batchline.store import keys
+from batchline.store.records import Batch
 
 CLAUDE = "anthropic:messages:claude-haiku-4-5"
 
@@ -54,3 +59,18 @@ def test_pages_are_sized_by_whole_entries(bench: Any) -> None:
     bench.tick()
     (batch,) = bench.open_batches() or bench.store.batches.records(bench.store.batches.settled_ids(1))
     assert batch.largest > 100_000
+
+
+def test_a_store_that_does_not_answer_a_renewal_is_no_lost_lease() -> None:
+    renewed, failures = threading.Event(), [StoreUnreachable("slow"), StoreError("busy")]
+
+    def renew(_: Batch) -> None:
+        if failures:
+            raise failures.pop()
+        renewed.set()
+
+    store: Any = SimpleNamespace(batches=SimpleNamespace(renew=renew))
+    batch: Any = SimpleNamespace(id="b1")
+    with LeaseKeeper(store, batch, lease_s=0.003) as keeper:
+        assert renewed.wait(5)
+        keeper.check()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from structlog.testing import capture_logs
+
 from batchline.errors import Ambiguous
 from batchline.providers.protocol import Created, Found
 from batchline.store import keys
@@ -42,20 +44,21 @@ def test_a_wrong_adoption_is_undone_at_its_first_results_and_never_paid_twice(be
     (foreign,) = bench.store.batches.records(bench.store.batches.settled_ids(1))
     bench.run("DEL", keys.provider_batch("anthropic", foreign.provider_id))
     bench.first.anthropic.break_after("create", lost("anthropic"))
-    bench.first.anthropic.replace("find", lambda find, job: _with(find(job), foreign.provider_id, bench.now_ms))
+    bench.first.anthropic.replace("find", lambda find, job: _with(find(job), foreign.provider_id, job.intent_ms))
     bench.ask("ours", CLAUDE)
-    bench.drain()
+    with capture_logs() as logs:
+        bench.drain()
+    (disowned,) = [event for event in logs if event["event"] == "batch.disowned"]
+    assert (disowned["provider_batch"], disowned["log_level"]) == (foreign.provider_id, "error")
     assert bench.statuses() == {"succeeded": 2}
+    assert {reply.attempts for reply in bench.all_replies().values()} == {1}
     assert bench.created("anthropic") == 2
     assert bench.first.anthropic.calls["cancel"] == 0
 
 
-def _with(found: Found, provider_id: str, now_ms: int) -> Found:
+def _with(found: Found, provider_id: str, intent_ms: int) -> Found:
     """Put a foreign batch among the candidates, nearer to the intent than ours."""
-    foreign = Created(provider_id=provider_id, created_ms=0)
-    return (
-        Found(candidates=(*found.candidates, foreign)) if now_ms % 2 else Found(candidates=(foreign, *found.candidates))
-    )
+    return Found(candidates=(Created(provider_id=provider_id, created_ms=intent_ms), *found.candidates))
 
 
 def test_on_hold_nothing_is_adopted_and_nothing_sent_again(bench: Any) -> None:

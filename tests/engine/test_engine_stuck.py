@@ -1,4 +1,4 @@
-"""A batch without progress, or that its provider does not know, is reported; nothing is given up for it."""
+"""A batch without progress is reported, and nothing is given up for it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from structlog.testing import capture_logs
 
 from batchline.store import keys
@@ -101,30 +101,3 @@ def test_a_provider_that_cannot_cancel_now_is_asked_again_at_the_next_poll(slow:
     slow.advance(900)
     slow.tick()
     assert slow.first.openai.calls["cancel"] == 2
-
-
-def unknown(method: str, path: str) -> Response | None:
-    """Answer 404 to every question about a batch."""
-    if method != "GET" or "/batches/" not in path:
-        return None
-    return JSONResponse({"type": "error", "error": {"type": "not_found_error", "message": "no such batch"}}, 404)
-
-
-@pytest.mark.parametrize("lane", LANES)
-def test_a_batch_that_its_provider_does_not_know_is_reported_and_kept(bench: Any, lane: str) -> None:
-    bench.ask_many(3, lane)
-    bench.tick()
-    bench.wire.fault = unknown
-    for _ in range(3):
-        bench.advance(900)
-        (report,) = events(bench, "batch.unknown")
-        assert (report["log_level"], report["again_in_s"]) == ("error", 900)
-    (batch,) = bench.batches()
-    assert (batch.state, bench.owed()) == ("submitted", 3)
-    assert bench.run("HKEYS", keys.account_open(batch.account)) == [batch.id.encode()]
-    bench.advance(890)
-    assert not events(bench, "batch.unknown")
-    bench.wire.fault = None
-    bench.drain()
-    assert bench.statuses() == {"succeeded": 3}
-    assert bench.created(lane.split(":", 1)[0]) == 1

@@ -95,6 +95,29 @@ def test_a_create_that_is_throttled_waits_as_long_as_the_provider_asks(bench: An
     assert (bench.reply(request_id, lane).attempts, bench.created(lane.split(":", 1)[0])) == (1, 1)
 
 
+@pytest.mark.parametrize(("lane", "path"), [(CHAT, BATCHES), (HAIKU, MESSAGES)])
+def test_a_create_that_is_throttled_waits_five_minutes_at_most(bench: Any, lane: str, path: str) -> None:
+    bench.wire.fault = failing(429, path, times=1, retry_after="86400")
+    bench.ask("hello", lane)
+    bench.tick()
+    assert bench.store.batches.outage(lane.split(":", 1)[0]).down_until == bench.now_ms + 300_000
+
+
+@pytest.mark.parametrize(("asked_s", "wait_s"), [(299.0, 299), (301.0, 300), (86_400.0, 300), (1.0, 10), (None, 10)])
+def test_a_poll_that_is_throttled_waits_as_asked_but_five_minutes_at_most(
+    bench: Any, asked_s: float | None, wait_s: int
+) -> None:
+    busy = Retryable("busy", account="openai", call="poll", retry_after_s=asked_s)
+    bench.ask("hello")
+    bench.tick()
+    bench.first.openai.break_before("poll", busy)
+    bench.advance(10)
+    with capture_logs() as logs:
+        bench.tick()
+    assert [event["again_in_s"] for event in logs if event["event"] == "batch.poll_failed"] == [wait_s]
+    assert bench.batches()[0].next_ms == bench.now_ms + wait_s * 1000
+
+
 def test_the_uploaded_file_of_a_create_that_was_refused_is_deleted(bench: Any) -> None:
     bench.wire.fault = failing(429, BATCHES, times=1)
     bench.ask("hello")

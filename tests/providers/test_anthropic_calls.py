@@ -7,6 +7,7 @@ import json
 import socket
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from batchline.errors import Ambiguous, KeyRefused, Permanent, ProviderError, Retryable
@@ -148,6 +149,14 @@ def test_a_create_past_its_deadline_stops_before_the_body_is_whole(stage: Stage)
         provider.create(io.BytesIO(b"x" * 1_000_000), JOB, timeout_s=60)
 
 
+def test_a_create_that_would_leave_too_late_stops_before_the_body_is_whole(stage: Stage) -> None:
+    access = AccountAccess(name="acme", key=lambda: "sk", base_url=stage.url)
+    provider = AnthropicProvider(access, clock=lambda: 100.0)
+    stage.says(batch())
+    with pytest.raises(Retryable, match="before the whole request was sent"):
+        provider.create(io.BytesIO(ROWS), msgspec.structs.replace(JOB, send_by=99.0), timeout_s=60)
+
+
 @pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"data":[]}'])
 def test_a_create_whose_answer_cannot_be_read_is_ambiguous(
     stage: Stage, provider: AnthropicProvider, body: bytes
@@ -201,6 +210,11 @@ def test_find_brings_young_batches_of_as_many_rows_as_candidates(stage: Stage, p
 def test_find_in_an_empty_workspace_finds_nothing(stage: Stage, provider: AnthropicProvider) -> None:
     stage.says({"data": [], "has_more": False, "first_id": None, "last_id": None})
     assert provider.find(JOB).candidates == ()
+
+
+def test_there_are_no_uploads_to_list(stage: Stage, provider: AnthropicProvider) -> None:
+    assert list(provider.uploads(0)) == []
+    assert not stage.asked
 
 
 def test_results_are_read_where_the_batch_says(stage: Stage, provider: AnthropicProvider) -> None:

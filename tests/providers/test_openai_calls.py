@@ -12,7 +12,8 @@ import pytest
 
 from batchline.errors import Ambiguous, KeyRefused, Permanent, ProviderError, Retryable
 from batchline.providers.openai import OpenAIProvider
-from batchline.providers.protocol import AccountAccess, Job, Progress
+from batchline.providers.openai_wire import file_name
+from batchline.providers.protocol import AccountAccess, Job, Listed, Progress, Upload
 from batchline.requests import Usage
 
 if TYPE_CHECKING:
@@ -219,6 +220,66 @@ def test_a_list_that_fails_half_way_proves_nothing(stage: Stage, provider: OpenA
     stage.refuses(500)
     with pytest.raises(Retryable):
         provider.find(JOB)
+
+
+def test_a_listed_batch_tells_our_mark_and_the_file_it_was_made_from(stage: Stage, provider: OpenAIProvider) -> None:
+    tag = {"batchline_batch": "b1", "batchline_nonce": "n1", "batchline_lane": "openai:chat:m"}
+    ours = BATCH | {"metadata": tag, "input_file_id": "file-in", "request_counts": {"total": 2}}
+    stage.says({"data": [ours, BATCH | {"id": "batch_2", "status": "completed"}], "has_more": False})
+    mine, other = provider.recent(1_790_000_000_000)
+    assert mine == Listed(
+        provider_id="batch_1",
+        created_ms=1_790_000_001_000,
+        expires_ms=1_790_086_401_000,
+        total=2,
+        running=True,
+        batch_id="b1",
+        nonce="n1",
+        lane="openai:chat:m",
+        input_ref="file-in",
+    )
+    assert (other.lane, other.running, other.input_ref) == ("", False, "")
+
+
+def uploaded(number: int, created_at: int = 1_790_000_000, **fields: Any) -> dict[str, Any]:
+    file = {"id": f"file-{number}", "created_at": created_at, "filename": "a.jsonl", "purpose": "batch"}
+    return file | fields
+
+
+def test_uploads_are_listed_in_pages_back_to_their_time(stage: Stage, provider: OpenAIProvider) -> None:
+    batch_id, nonce = "b0123456789abcdef01234", "abcdefghij"
+    stage.says(
+        {"data": [uploaded(9, filename=file_name(batch_id, nonce)), uploaded(8)], "has_more": True},
+        {"data": [uploaded(7), uploaded(6, 1_700_000_000)], "has_more": True},
+        {"data": [uploaded(5, 1_700_000_000)], "has_more": True},
+        {"data": [uploaded(4)], "has_more": True},
+    )
+    first, *others = provider.uploads(1_789_999_999_000)
+    assert first == Upload(ref="file-9", created_ms=1_790_000_000_000, batch_id=batch_id, nonce=nonce)
+    assert [(each.ref, each.batch_id) for each in others] == [("file-8", ""), ("file-7", "")]
+    query = "purpose=batch&order=desc&limit=1000"
+    assert [asked.path for asked in stage.asked] == [
+        f"/v1/files?{query}",
+        f"/v1/files?{query}&after=file-8",
+        f"/v1/files?{query}&after=file-6",
+    ]
+
+
+def test_a_file_for_another_purpose_is_no_upload_of_rows(stage: Stage, provider: OpenAIProvider) -> None:
+    stage.says({"data": [uploaded(1, purpose="assistants"), uploaded(2, purpose="batch_output")], "has_more": False})
+    assert list(provider.uploads(0)) == []
+
+
+def test_a_list_of_files_that_repeats_itself_ends(stage: Stage, provider: OpenAIProvider) -> None:
+    stage.says({"data": [uploaded(1)], "has_more": True})
+    assert len(list(provider.uploads(0))) == 2
+
+
+def test_a_list_of_files_that_fails_half_way_is_no_list(stage: Stage, provider: OpenAIProvider) -> None:
+    stage.says({"data": [uploaded(1)], "has_more": True})
+    stage.refuses(503)
+    with pytest.raises(Retryable):
+        list(provider.uploads(0))
 
 
 def failed(line_number: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import msgspec
 from batchline import custom_ids
 from batchline.errors import Ambiguous, NotFound, Permanent, Retryable
 from batchline.providers import facts
-from batchline.providers.protocol import Created, Found, Job, Listed, Progress, Refusal, Result, RowRefusal
+from batchline.providers.protocol import Created, Found, Job, Listed, Progress, Refusal, Result, RowRefusal, Upload
 from batchline.requests import Usage
 
 LAG_MS = 60_000
@@ -124,6 +124,10 @@ class Fake:
 
     def sent(self, provider_id: str) -> Iterator[str]:
         yield from self.made[provider_id].rows if self.has_files else ()
+
+    def uploads(self, since_ms: int) -> Iterator[Upload]:  # noqa: ARG002
+        """Show none: a file costs nothing here, and tests/engine/test_engine_files.py is about them."""
+        return iter(())
 
     def poll(self, provider_id: str) -> Progress:
         made = self.made.get(provider_id)

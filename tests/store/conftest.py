@@ -470,6 +470,9 @@ class Scene:
     def _scene_tick(self) -> Callable[[], object]:
         return lambda: self.store.take_tick("poll", holder="me", seconds=5)
 
+    def _scene_replaced(self) -> Callable[[], object]:
+        return lambda: self.store.orphans.replaced_ms("another", now_ms=NOW)
+
     def _scene_ticked(self) -> Callable[[], object]:
         return lambda: self.store.note_tick("poll", NOW)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 from celery import Celery, Task, bootsteps, signals
+from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.entity import Queue
 from kombu.exceptions import OperationalError
 
@@ -36,6 +37,21 @@ STEPS_PER_TICK = 4
 """How many steps one tick runs itself while doorbells cannot be sent."""
 
 app = Celery("batchline", set_as_current=False)
+
+
+class Consumer(CeleryConsumer):  # type: ignore[misc]
+    """Celery's consumer of messages, which lives on however its connection to the broker ends."""
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Let go of the broken connection, so that a new one is made.
+
+        With a message unacknowledged, kombu 5.7 closes such a connection with an AttributeError, which Celery takes for
+        the end of the worker. The message is a doorbell that rings again.
+        """
+        try:
+            super().on_connection_error_after_connected(exc)
+        except Exception as error:  # noqa: BLE001 - a connection that is broken already can do no more harm
+            log.warning("broker.not_closed", reason=repr(error))
 
 
 def _settings() -> Settings:
@@ -64,6 +80,7 @@ def _configuration() -> dict[str, Any]:
             "batchline.file": {"queue": POLL},
             "batchline.audit": {"queue": POLL},
         },
+        "worker_consumer": Consumer,
         "worker_pool": "threads",
         "worker_concurrency": 4,
         "worker_prefetch_multiplier": 1,

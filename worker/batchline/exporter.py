@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from itertools import accumulate
@@ -67,6 +68,7 @@ class StoreCollector(Collector):
 def metrics(read: Figures, *, now_s: float) -> Iterator[Metric]:
     """Turn one reading into metric families; series that were never counted stand at 0."""
     yield from _depths(read, now_s)
+    yield _orphans(read)
     yield from _outcomes(read.ledger)
     yield from _times(read.ledger)
     yield from _money(read.ledger)
@@ -100,6 +102,15 @@ def _depths(read: Figures, now_s: float) -> Iterator[Metric]:
         for state in STATES:
             states.add_metric([*lane, state], depth.states[state])
     yield from (enqueued, pending, flying, waiting, oldest, dead, states)
+
+
+def _orphans(read: Figures) -> Metric:
+    meaning = "Provider batches that the store had not known when they were found, and that are not settled yet"
+    family = GaugeMetricFamily("batchline_orphan_batches", meaning, labels=["account"])
+    found = Counter(batch.account for batch in read.batches if batch.orphan)
+    for account in sorted({base.split(":", 1)[0] for base in read.depths} | found.keys()):
+        family.add_metric([account], found[account])
+    return family
 
 
 def _outcomes(ledger: Mapping[str, Account]) -> Iterator[Metric]:

@@ -28,6 +28,10 @@ _NOT_KEPT = ("BATCHLINE_CONFIG", "BATCHLINE_ACCOUNTS", "BATCHLINE_REDIS_URL", "B
 _DEV_SETTINGS = {
     "BATCHLINE_FLUSH__MAX_AGE": "5",
     "BATCHLINE_POLL__MIN_INTERVAL": "1",
+    # After each restart of the store nothing is created for as long as these three take together.
+    "BATCHLINE_LEASE_SECONDS": "5",
+    "BATCHLINE_CREATE_TIMEOUT": "5",
+    "BATCHLINE_RECONCILE__LISTING_LAG": "1",
     "BATCHLINE_LOG_FORMAT": "console",
 }
 

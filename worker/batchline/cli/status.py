@@ -11,6 +11,7 @@ import msgspec
 import typer
 
 from batchline import figures
+from batchline.cli import orphans as cli_orphans
 from batchline.cli.console import moment, out, span, table
 from batchline.errors import UsageError
 from batchline.figures import Depth, Figures
@@ -61,6 +62,7 @@ def describe(read: Figures, outages: Iterable[Outage], *, now_ms: int) -> dict[s
         "lanes": [_lane(name, read.depths.get(name, Depth()), read.ledger.get(name), now_ms) for name in names],
         "accounts": [_account(outage) for outage in outages if outage.down_until],
         "batches_open": len(read.batches),
+        "batches_unknown": [_unknown(batch) for batch in read.batches if batch.unknown_since],
         "last_tick_ms": dict(read.ticks),
         "memory": {"used_bytes": read.memory[0], "limit_bytes": read.memory[1] or None},
     }
@@ -87,6 +89,11 @@ def _account(outage: Outage) -> dict[str, Any]:
     return {name: getattr(outage, name) for name in names}
 
 
+def _unknown(batch: Batch) -> dict[str, Any]:
+    """Return what to look for at the provider that says it does not know a batch."""
+    return {name: getattr(batch, name) for name in ("id", "account", "lane", "provider_id", "unknown_since")}
+
+
 def _print_status(document: dict[str, Any]) -> None:
     console = out()
     lanes = document["lanes"]
@@ -97,6 +104,11 @@ def _print_status(document: dict[str, Any]) -> None:
     for account in document["accounts"]:
         console.print(
             f"account {account['account']} is in trouble since {moment(account['since'])}: {account['message']}"
+        )
+    for batch in document["batches_unknown"]:
+        console.print(
+            f"batch {batch['id']} ({batch['provider_id']}) is unknown to its provider"
+            f" since {moment(batch['unknown_since'])}: does account {batch['account']} still have the key it was made with?"
         )
     ticks = document["last_tick_ms"]
     console.print("last tick: " + (", ".join(f"{role} {moment(at)}" for role, at in sorted(ticks.items())) or "never"))
@@ -123,9 +135,20 @@ def _lanes_table(lanes: list[dict[str, Any]]) -> Any:
 
 
 def batches(
-    as_json: Json = False, most: Annotated[int, typer.Option(min=0, help="Settled ones shown.")] = RECENT
+    as_json: Json = False,
+    most: Annotated[int, typer.Option(min=0, help="Settled ones shown.")] = RECENT,
+    orphans: Annotated[
+        bool, typer.Option("--orphans", help="Ask the providers which batches only they or only the store know.")
+    ] = False,
 ) -> None:
-    """Show the batches that are not settled, and those settled last."""
+    """Show the batches that are not settled, and those settled last.
+
+    With --orphans: the provider batches of ours that the store does not know, the submitted ones that their provider does
+    not know, and what will be done about each. Exit code 3 when a provider cannot be asked.
+    """
+    if orphans:
+        cli_orphans.show(as_json=as_json)
+        return
     store = open_store()
     try:
         found = store.batches.records([*store.batches.open_ids(), *(store.batches.settled_ids(most) if most else ())])
@@ -138,9 +161,13 @@ def batches(
     for each in found:
         counts = (f"{n:,}" for n in (each.requests + each.riders, each.succeeded, each.failed))
         shown.add_row(
-            each.id, each.state, each.lane, each.trigger, *counts, moment(each.cut_ms), moment(each.settled_ms)
+            each.id, _state(each), each.lane, each.trigger, *counts, moment(each.cut_ms), moment(each.settled_ms)
         )
     out().print(shown if found else "no batches")
+
+
+def _state(each: Batch) -> str:
+    return f"{each.state}, unknown" if each.unknown_since and each.state != "settled" else each.state
 
 
 def batch(
@@ -172,5 +199,5 @@ def batch_document(found: Batch) -> dict[str, Any]:
 
 
 def _shown(name: str, value: object) -> str:
-    is_time = name.endswith("_ms") or name in {"lease_until", "call_until"}
+    is_time = name.endswith("_ms") or name in {"lease_until", "call_until", "stuck_since", "unknown_since"}
     return moment(value) if is_time and isinstance(value, int) else str(value)

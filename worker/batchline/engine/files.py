@@ -1,4 +1,20 @@
-"""Delete the provider's files of batches that were settled long enough ago, and of attempts that came to nothing."""
+"""Delete the provider's files of batches that were settled long enough ago, and of attempts that came to nothing.
+
+An upload whose step was broken off before its intent, or whose answer was lost, is known to nobody: the audit finds it in
+the provider's list of files (`find_strays`). Only a file that cannot matter to anybody any more is taken:
+
+- Its name has our mark. Files of other applications are never touched.
+- No batch in the provider's list was made from it, whoever made that batch and whether it runs or has ended: its rows may
+  be read back to adopt it, or to name the guilty. A file older than the list goes back cannot be judged and is left to the
+  provider, which deletes it 30 days after the upload. Source: developers.openai.com/api/docs/guides/batch
+- It is older than any create of it can still be under way: ``files_kept`` (an hour at the least), a lease and a create call.
+- No open batch of the store has it as its attempt's.
+
+Another installation of batchline that shares the API key has the same mark, and its batches are not in our store. The
+second and third rule hold for its files all the same: an upload is followed by its create at once, and each attempt uploads
+its own. If its worker was frozen in between for longer than all that, its create finds no file: it ends without a charge
+and goes again, as after a fence of its own.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +40,28 @@ def delete(context: Context, file: str) -> None:
         return
     context.store.files.gone(file, now_ms=context.clock())
     log.debug("file.deleted", account=account, file=ref)
+
+
+def find_strays(context: Context, account: str, *, since_ms: int, used: set[str]) -> int:
+    """Put the uploaded files that belong to no batch on the agenda of deletion; returns how many are new there.
+
+    ``used`` are the files of all batches that the provider lists since ``since_ms``. Raises ProviderError, StoreError.
+    """
+    settings = context.settings
+    kept_s = settings.files_kept + settings.lease_seconds + settings.create_timeout
+    before_ms = context.clock() - int(kept_s * 1000)
+    old = [
+        upload.ref
+        for upload in context.provider(account).uploads(since_ms)
+        if upload.created_ms < before_ms and upload.batch_id
+    ]
+    open_batches = context.store.batches.records(context.store.batches.open_ids())
+    needed = used | {batch.input_ref for batch in open_batches}
+    strays = [files.named(account, ref) for ref in old if ref not in needed]
+    found = context.store.files.add(strays, due_ms=context.clock())
+    if found:
+        log.warning("files.stray", account=account, files=found)
+    return found
 
 
 def _failed(context: Context, file: str, *, reason: str) -> None:

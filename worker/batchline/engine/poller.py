@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import structlog
 
-from batchline.engine import cancelling, refusals, settler, stuck, transitions
+from batchline.engine import cancelling, refusals, settler, stuck, transitions, unknown
 from batchline.engine.context import Context, Target, target
 from batchline.engine.leases import LeaseKeeper
 from batchline.errors import NotFound, Paused, ProviderError, PutOff
@@ -33,13 +33,14 @@ def poll(context: Context, batch_id: str) -> None:
         return
     try:
         context.shutdown.check()
-        _advance(context, where, batch)
+        try:
+            _advance(context, where, batch)
+        except NotFound as error:
+            _unknown(context, where, batch, error)
     except PutOff as why:
         _put_off(context, batch, why)
-    except NotFound as error:
-        _unknown(context, batch, error)
     except ProviderError as error:
-        wait_s = max(_interval_s(context, batch), error.retry_after_s or 0)
+        wait_s = max(_interval_s(context, batch), transitions.asked_s(error))
         log.warning(
             "batch.poll_failed", batch=batch.id, call=error.call, code=error.code, again_in_s=wait_s, reason=str(error)
         )
@@ -55,6 +56,7 @@ def _advance(context: Context, where: Target, batch: Batch) -> None:
     # A provider may take longer to answer than a lease lasts.
     with LeaseKeeper(context.store, batch, lease_s=context.settings.lease_seconds):
         progress = provider.poll(batch.provider_id)
+    unknown.found_again(context, batch)
     if progress.refusal:
         refusals.refused(context, where, batch, progress.refusal)
     elif progress.outcome is None:
@@ -88,19 +90,38 @@ def _put_off(context: Context, batch: Batch, why: PutOff) -> None:
     _look_again(context, batch, why.wait_s)
 
 
-def _unknown(context: Context, batch: Batch, error: NotFound) -> None:
-    """Report what the provider does not know. Its requests are not given up and its room is kept: it may be found again."""
-    wait_s = max(context.settings.poll.max_interval, error.retry_after_s or 0)
+def _unknown(context: Context, where: Target, batch: Batch, error: NotFound) -> None:
+    """Report what the provider does not know, and give a submitted batch up once that is safe."""
+    wait_s = max(context.settings.poll.max_interval, transitions.asked_s(error))
+    unknown.report(context, batch, error, again_in_s=wait_s)
+    if batch.state == "submitted" and _is_lost(context, batch):
+        _give_up(context, where, batch)
+    else:
+        _look_again(context, batch, wait_s)
+
+
+def _is_lost(context: Context, batch: Batch) -> bool:
+    with LeaseKeeper(context.store, batch, lease_s=context.settings.lease_seconds):
+        return unknown.fate(context, context.provider(batch.account), batch) == "lost"
+
+
+def _give_up(context: Context, where: Target, batch: Batch) -> None:
+    """End a batch that is lost as expired without a result; what was adopted without proof goes back to the reconciler."""
+    if not batch.proven:
+        context.store.batches.note(batch, unknown_since=0)
+        transitions.disowned(context, batch)
+        return
     log.error(
-        "batch.unknown",
+        "batch.lost",
         batch=batch.id,
         lane=batch.lane,
         provider_batch=batch.provider_id,
-        call=error.call,
-        again_in_s=wait_s,
-        reason=str(error),
+        rows=batch.rows,
+        submitted_ms=batch.submitted_ms,
+        reason="its provider does not know it and it can cost nothing more: its requests go again; if it ran, it was paid for nothing",
     )
-    _look_again(context, batch, wait_s)
+    nothing = Progress(provider_id=batch.provider_id, status="unknown", outcome="expired")
+    _end(context, where, batch, context.provider(batch.account), nothing)
 
 
 def _interval_s(context: Context, batch: Batch) -> float:

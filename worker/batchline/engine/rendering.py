@@ -40,6 +40,8 @@ class Rendered(msgspec.Struct, kw_only=True):
     overflow: Overflow | None = None
     shorter: Overflow | None = None
     """Where to split so that the last row is left out."""
+    store: str = ""
+    """From which store (its identity) it was rendered."""
 
 
 class Rendering:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from typing import BinaryIO, assert_never
+from typing import BinaryIO, Literal, assert_never
 
 import msgspec
 import structlog
@@ -32,6 +32,8 @@ TWIN_MS = 1_000
 """How long to wait while another create with as many rows runs, at a provider without tags."""
 NOT_DURABLE_MS = 5_000
 """How long to wait after an intent that was not acknowledged as durable."""
+NotNow = IntentAnswer | Literal["replaced"]
+"""Why a rendered batch is not created; ``replaced``: the store is another one than that from which it was rendered."""
 
 
 def submit(context: Context, batch_id: str) -> None:
@@ -62,11 +64,14 @@ def _may_create(context: Context, batch_id: str) -> bool:
     if batch is None or batch.state != "cut" or target(context.settings, batch.lane).account is None:
         return True
     try:
-        auditor.before_create(context, batch.account)
+        until = auditor.before_create(context, batch.account)
     except ProviderError as error:
         transitions.trouble(context, batch, error)
         return False
-    return True
+    if until:
+        again_in_s = (until - context.clock()) / 1000
+        log.warning("batch.waits_for_audit", batch=batch.id, account=batch.account, again_in_s=again_in_s)
+    return not until
 
 
 def _submit_or_hand_back(context: Context, where: Target, batch: Batch) -> None:
@@ -80,6 +85,7 @@ def _submit_or_hand_back(context: Context, where: Target, batch: Batch) -> None:
 
 def _submit_cut(context: Context, where: Target, batch: Batch) -> None:
     """Render the batch, upload it, put the intent on record and create it."""
+    store = str(context.store.durability.identity())
     _let_ride(context, where, batch)
     nonce = custom_ids.new_nonce(context.dice)
     provider = context.provider(where.lane.account) if where.account else None
@@ -91,6 +97,7 @@ def _submit_cut(context: Context, where: Target, batch: Batch) -> None:
         tempfile.TemporaryFile(dir=spool) as rows,
     ):
         rendered = Rendering(context, where, batch, provider=provider, nonce=nonce, rows=rows).run(keeper)
+        rendered.store = store
         if rendered.overflow:
             _split(context, batch, rendered, rendered.overflow)
         if rendered.rows == 0 or provider is None:
@@ -164,7 +171,7 @@ def _commit(
     _create(context, where, sent, provider, rows, in_time)
 
 
-def _not_now(context: Context, batch: Batch, rendered: Rendered, answer: IntentAnswer) -> None:
+def _not_now(context: Context, batch: Batch, rendered: Rendered, answer: NotNow) -> None:
     """Nothing may be created now: the batch goes back to wait, or leaves a row out to differ from its twin."""
     now_ms = context.clock()
     log.warning("batch.not_created", batch=batch.id, lane=batch.lane, reason=answer)
@@ -173,7 +180,13 @@ def _not_now(context: Context, batch: Batch, rendered: Rendered, answer: IntentA
         return
     if answer == "twin_reconciling" and rendered.rows > 1 and rendered.shorter:
         _split(context, batch, rendered, rendered.shorter)
-    waits = {"creates": CREATES_FULL_MS, "twin_submitting": TWIN_MS, "twin_reconciling": TWIN_MS, "cancelled": 0}
+    waits = {
+        "creates": CREATES_FULL_MS,
+        "twin_submitting": TWIN_MS,
+        "twin_reconciling": TWIN_MS,
+        "cancelled": 0,
+        "replaced": 0,
+    }
     context.store.batches.release(batch, agenda=keys.AGENDA_ACCUMULATE, next_ms=now_ms + waits[answer])
 
 
@@ -198,7 +211,10 @@ def _uploaded(provider: Provider, rows: BinaryIO, job: Job) -> Job:
     return msgspec.structs.replace(job, input_ref=provider.upload(rows, job))
 
 
-def _intend(context: Context, where: Target, batch: Batch, job: Job, rendered: Rendered) -> IntentAnswer:
+def _intend(context: Context, where: Target, batch: Batch, job: Job, rendered: Rendered) -> NotNow:
+    """Put the intent on record; ``replaced``: of what was rendered the store may have forgotten a part, so render it again."""
+    if str(context.store.durability.identity()) != rendered.store:
+        return "replaced"
     account, facts, _ = where.ready
     return context.store.batches.intent(
         batch,

@@ -17,6 +17,7 @@ log = structlog.get_logger("batchline.batches")
 
 OUTAGE_MIN_S = 5.0
 OUTAGE_MAX_S = 300.0
+"""Longest wait before a provider that fails is asked again, also where it asks for more (Retry-After)."""
 FIRST_LOOK_S = 5.0
 """How soon after an ambiguous create the provider is asked for the first time."""
 
@@ -66,6 +67,11 @@ def submitted(
     )
 
 
+def asked_s(error: ProviderError) -> float:
+    """Return how long the provider asks to wait, in seconds, at most ``OUTAGE_MAX_S``; 0 where it does not say."""
+    return min(error.retry_after_s or 0.0, OUTAGE_MAX_S)
+
+
 def trouble(context: Context, batch: Batch, error: ProviderError) -> int:
     """Note that the account's provider fails; returns when (unix ms) to try again."""
     until = context.store.batches.note_outage(
@@ -73,7 +79,7 @@ def trouble(context: Context, batch: Batch, error: ProviderError) -> int:
         now_ms=context.clock(),
         min_s=OUTAGE_MIN_S,
         max_s=OUTAGE_MAX_S,
-        asked_s=error.retry_after_s,
+        asked_s=asked_s(error),
         call=error.call,
         code=error.code,
         message=str(error),
@@ -126,8 +132,11 @@ def settled(context: Context, where: Target, batch: Batch, *, waste_nano: int) -
 
 
 def _files(where: Target, batch: Batch) -> list[str]:
-    """Return the provider's files of a batch: what was uploaded, and what it made of that."""
-    if where.facts is None or not where.facts.has_files:
+    """Return the provider's files of a batch that are ours to delete: what was uploaded, and what it made of that.
+
+    An orphan has the mark of another installation of batchline too, if one shares the API key: that may not have read it yet.
+    """
+    if where.facts is None or not where.facts.has_files or batch.orphan:
         return []
     results = msgspec.json.decode(batch.results, type=Progress).results if batch.results else ()
     return [ref for ref in (batch.input_ref, *results) if ref]

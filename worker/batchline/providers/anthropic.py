@@ -26,7 +26,18 @@ from batchline.providers.anthropic_wire import (
 )
 from batchline.providers.failures import CONNECT_S, READ_S, CallRules, Keyed, timeouts, translated
 from batchline.providers.lines import split_lines
-from batchline.providers.protocol import AccountAccess, Created, Endpoint, Found, Job, Limits, Listed, Progress, Result
+from batchline.providers.protocol import (
+    AccountAccess,
+    Created,
+    Endpoint,
+    Found,
+    Job,
+    Limits,
+    Listed,
+    Progress,
+    Result,
+    Upload,
+)
 
 if TYPE_CHECKING:
     import anthropic
@@ -174,6 +185,10 @@ class AnthropicProvider:
 
     def sent(self, provider_id: str) -> Iterator[str]:  # noqa: ARG002 - there are no files
         """Anthropic keeps no file of what was sent."""
+        return iter(())
+
+    def uploads(self, since_ms: int) -> Iterator[Upload]:  # noqa: ARG002 - there are no files
+        """Anthropic's batches are made without files."""
         return iter(())
 
     def _pages(self) -> Iterator[list[Batch]]:

@@ -18,19 +18,33 @@ from batchline.providers.failures import CONNECT_S, READ_S, CallRules, Keyed, ti
 from batchline.providers.lines import BadLine, LineTooLong, decode_line, split_lines
 from batchline.providers.openai_wire import (
     FILE,
+    FILE_PAGE,
     INPUT_LINE,
     PAGE,
     Batch,
     created_of,
     custom_id_of,
+    file_name,
     listed_of,
     parse_batch,
     parse_result,
     progress_of,
     refusal_of,
+    upload_of,
     usage_of,
 )
-from batchline.providers.protocol import AccountAccess, Created, Endpoint, Found, Job, Limits, Listed, Progress, Result
+from batchline.providers.protocol import (
+    AccountAccess,
+    Created,
+    Endpoint,
+    Found,
+    Job,
+    Limits,
+    Listed,
+    Progress,
+    Result,
+    Upload,
+)
 
 if TYPE_CHECKING:
     import openai
@@ -56,6 +70,9 @@ LIMITS = Limits(
 
 LIST_MARGIN_S = 300
 """How much older than the intent a batch may look, in seconds, and still be ours: the clocks differ."""
+
+FILES_PAGE = 1_000
+"""Files listed in one call, of at most 10,000. Source: developers.openai.com/api/reference/resources/files"""
 
 _UPLOAD_READ_S = 300.0
 _RESULTS_READ_S = 120.0
@@ -84,7 +101,7 @@ class OpenAIProvider:
     def upload(self, rows: BinaryIO, job: Job) -> str:
         """Upload the rows and return the file's id. Streams: about 1 MB of memory, whatever the size."""
         rows.seek(0)
-        name = f"batchline-{job.batch_id}-{job.nonce}.jsonl"
+        name = file_name(job.batch_id, job.nonce)
         with self._calling("upload") as client:
             answer = client.files.with_raw_response.create(
                 file=(name, rows, "application/jsonl"), purpose="batch", timeout=timeouts(_UPLOAD_READ_S)
@@ -146,6 +163,22 @@ class OpenAIProvider:
                 page = PAGE.decode(answer.content)
             yield page.data
             last = page.data[-1].id if page.data else None
+            more = page.has_more and last is not None and last != after
+            after = last
+
+    def uploads(self, since_ms: int) -> Iterator[Upload]:
+        """List the files of rows uploaded since then, newest first."""
+        after: str | None = None
+        more = True
+        while more:
+            query = {"purpose": "batch", "order": "desc", "limit": FILES_PAGE} | ({"after": after} if after else {})
+            with self._calling("uploads") as client:
+                answer = client.files.with_raw_response.list(extra_query=query)
+                page = FILE_PAGE.decode(answer.content)
+            # A service that is only compatible may overlook what was asked for.
+            young = [file for file in page.data if file.created_at is not None and file.created_at * 1000 >= since_ms]
+            yield from (upload_of(file) for file in young if file.purpose == "batch")
+            last = page.data[-1].id if young else None
             more = page.has_more and last is not None and last != after
             after = last
 

@@ -5,6 +5,7 @@ Source: developers.openai.com/api/docs/guides/batch and its API reference, with 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ from batchline.providers.protocol import (
     Result,
     ResultKind,
     RowRefusal,
+    Upload,
 )
 from batchline.requests import Usage
 
@@ -77,9 +79,19 @@ class BatchPage(msgspec.Struct, frozen=True):
 
 
 class File(msgspec.Struct, frozen=True):
-    """An uploaded file."""
+    """An uploaded file; ``created_at`` is in unix seconds."""
 
     id: str
+    created_at: float | None = None
+    filename: str = ""
+    purpose: str = ""
+
+
+class FilePage(msgspec.Struct, frozen=True):
+    """One page of the list of files, newest first."""
+
+    data: list[File]
+    has_more: bool = False
 
 
 class _Response(msgspec.Struct, frozen=True):
@@ -127,9 +139,11 @@ class _Answer(msgspec.Struct, frozen=True):
 _BATCH = msgspec.json.Decoder(Batch)
 PAGE = msgspec.json.Decoder(BatchPage)
 FILE = msgspec.json.Decoder(File)
+FILE_PAGE = msgspec.json.Decoder(FilePage)
 _LINE = msgspec.json.Decoder(_Line)
 INPUT_LINE = msgspec.json.Decoder(InputLine)
 _ANSWER = msgspec.json.Decoder(_Answer)
+_OUR_FILE = re.compile(r"batchline-(b[0-9a-f]{21,})-([a-z2-7]{10})\.jsonl")
 
 
 def parse_batch(content: bytes) -> Batch:
@@ -155,7 +169,20 @@ def listed_of(batch: Batch) -> Listed:
         batch_id=str(tag.get("batchline_batch", "")),
         nonce=str(tag.get("batchline_nonce", "")),
         lane=str(tag.get("batchline_lane", "")),
+        input_ref=batch.input_file_id or "",
     )
+
+
+def file_name(batch_id: str, nonce: str) -> str:
+    """Return the name under which an attempt's rows are uploaded; by it the file is known as ours."""
+    return f"batchline-{batch_id}-{nonce}.jsonl"
+
+
+def upload_of(file: File) -> Upload:
+    """Return what the audit needs of a file in the list: its age, and our mark if its name has it."""
+    ours = _OUR_FILE.fullmatch(file.filename)
+    batch_id, nonce = ours.groups() if ours else ("", "")
+    return Upload(ref=file.id, created_ms=_ms(file.created_at), batch_id=batch_id, nonce=nonce)
 
 
 def custom_id_of(line: bytes) -> str:

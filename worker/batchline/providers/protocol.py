@@ -82,6 +82,17 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     batch_id: str = ""
     nonce: str = ""
     lane: str = ""
+    input_ref: str = ""
+    """The uploaded file that it was made from, where the provider has files."""
+
+
+class Upload(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of rows in the provider's list. ``batch_id`` and ``nonce`` are our mark, empty on the files of others."""
+
+    ref: str
+    created_ms: int
+    batch_id: str = ""
+    nonce: str = ""
 
 
 class RowRefusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,6 +178,9 @@ class Provider(Protocol):
 
     def sent(self, provider_id: str) -> Iterator[str]:
         """Read back the custom_ids of a batch from its uploaded file; nothing where there is no file."""
+
+    def uploads(self, since_ms: int) -> Iterator[Upload]:
+        """List the files of rows uploaded since then, newest first, ours and others'; nothing where there are no files."""
 
     def poll(self, provider_id: str) -> Progress:
         """Ask how a batch is doing; of a refused one, which rows are guilty."""

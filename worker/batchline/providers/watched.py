@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from batchline import killpoints
 from batchline.errors import Ambiguous, ProviderError, Retryable
-from batchline.providers.protocol import Created, Found, Job, Listed, Progress, Provider, Result
+from batchline.providers.protocol import Created, Found, Job, Listed, Progress, Provider, Result, Upload
 
 
 class Watched:
@@ -51,6 +51,11 @@ class Watched:
         """Read back the custom_ids of a batch from its uploaded file."""
         with self._around("sent"):
             yield from self._provider.sent(provider_id)
+
+    def uploads(self, since_ms: int) -> Iterator[Upload]:
+        """List the files of rows uploaded since then."""
+        with self._around("uploads"):
+            yield from self._provider.uploads(since_ms)
 
     def poll(self, provider_id: str) -> Progress:
         """Ask how a batch is doing."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from batchline.store import keys
 from batchline.store.connection import Argument, Connection
 from batchline.store.records import text
@@ -12,7 +14,7 @@ AGAIN_MAX_MS = 86_400_000
 
 
 class Files:
-    """The agenda of files; the scripts `settled` and `again` put them there. A file is named ``account|file``."""
+    """The agenda of files; the scripts `settled` and `again` put them there, and the audit. A file is named ``account|file``."""
 
     def __init__(self, connection: Connection, *, lease_s: float) -> None:
         self._connection = connection
@@ -22,6 +24,11 @@ class Files:
         """Return files whose time has come; each rings again after a lease if nobody deletes it."""
         due = self._connection.call("ring", [keys.FILES], [now_ms, most, now_ms + self._lease_ms])
         return [text(file) for file in due]
+
+    def add(self, names: Sequence[str], *, due_ms: int) -> int:
+        """Put files on the agenda to be deleted at ``due_ms``; returns how many were not there yet."""
+        rows = [part for name in names for part in (due_ms, name)]
+        return int(self._connection.run("ZADD", keys.FILES, "NX", *rows)) if rows else 0
 
     def gone(self, file: str, *, now_ms: int) -> None:
         """Note that a file is deleted."""

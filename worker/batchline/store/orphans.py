@@ -28,6 +28,10 @@ class Orphans:
         """Note that the account was audited for this store."""
         self._connection.call("ticked", [keys.AUDITED], [account, identity])
 
+    def replaced_ms(self, identity: str, *, now_ms: int) -> int:
+        """Return since when (unix ms) this store stands in place of another one, 0 when there was none before."""
+        return int(self._connection.call("replaced", [keys.IDENTITY], [identity, now_ms]))
+
     def take_turn(self, account: str, *, holder: str, seconds: float) -> bool:
         """Take the account's periodic audit (``holder``: unique to this call); False when it was taken so many seconds ago."""
         return bool(self._connection.call("tick", [keys.audit_turn(account)], [holder, int(seconds * 1000)]))
@@ -62,8 +66,14 @@ class Orphans:
         arguments: list[Argument] = [batch_id, lane, account, provider_id, nonce, rows, created_ms, expires_ms, now_ms]
         return bool(self._connection.call("adopt", where, arguments))
 
-    def embark(self, batch: Batch, entries: Sequence[str], *, record: bytes) -> int:
-        """Let entries that nobody carries ride with an adopted batch; returns how many do."""
+    def embark(
+        self, batch: Batch, entries: Sequence[str], *, record: bytes, cut: Sequence[str] = (), last: bool = False
+    ) -> int:
+        """Let entries ride with an adopted batch unless a batch beyond ``cut`` carries them; returns how many do.
+
+        ``cut``: the lane's batches in that state; one that loses an entry loses its lease too. ``last``: all are aboard.
+        """
+        waiting = [key for each in cut for key in (keys.batch(each), keys.riders(each))]
         where = [
             keys.batch(batch.id),
             keys.riders(batch.id),
@@ -71,5 +81,8 @@ class Orphans:
             keys.attempts(batch.lane),
             keys.retry(batch.lane),
             keys.walk(batch.lane),
+            *waiting,
         ]
-        return int(self._connection.call("embark", where, [batch.fence, record, *entries]))
+        ends = keys.riders("").removeprefix(keys.batch(""))
+        arguments: list[Argument] = [batch.fence, record, int(last), keys.batch(""), ends, *entries]
+        return int(self._connection.call("embark", where, arguments))

@@ -56,6 +56,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     proven: bool = False
     orphan: bool = False
     """Whether the audit found it at the provider and the store did not know it."""
+    embarks: bool = False
+    """Whether the audit found it and its requests, as the provider has them, are not all aboard yet."""
     fenced_ms: int = 0
     disowned: str = ""
     """Provider batches that were adopted and turned out to be somebody else's, separated by blanks."""
@@ -74,6 +76,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     status: str = ""
     progress_ms: int = 0
     stuck_since: int = 0
+    unknown_since: int = 0
+    """Since when its provider says that it does not know it, 0 while it does."""
     paused_by: str = ""
     """The callback queue for which settling waited last, as ``kind key``."""
     cancel_ms: int = 0

@@ -16,7 +16,7 @@ redis.call('HSET', KEYS[1], 'id', ARGV[1], 'lane', ARGV[2], 'account', ARGV[3], 
            'after', '0-0', 'last', '0-0', 'requests', 0, 'bytes', 0, 'tokens', 0, 'largest', 0, 'riders', 0,
            'cut_ms', ARGV[7], 'fence', 0, 'holder', '', 'lease_until', 0, 'next_ms', ARGV[9], 'nonce', ARGV[5],
            'rows', ARGV[6], 'intent_ms', ARGV[7], 'provider_id', ARGV[4], 'submitted_ms', ARGV[7],
-           'expires_ms', ARGV[8], 'proven', 1, 'orphan', 1)
+           'expires_ms', ARGV[8], 'proven', 1, 'orphan', 1, 'embarks', 1)
 redis.call('SET', KEYS[2], ARGV[1])
 redis.call('HSET', KEYS[3], ARGV[1], '0:0')
 redis.call('ZADD', KEYS[4], ARGV[9], ARGV[1])

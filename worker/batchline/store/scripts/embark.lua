@@ -1,19 +1,44 @@
 #!lua flags=allow-oom
--- Make entries riders of an adopted batch, so that nothing sends them again while it may still answer them: those that
--- nobody carries, beyond the last cut or in the retry pool. The others are left where they are.
+-- Make entries riders of a batch that the audit brought back, so that nothing sends them again while it may still answer
+-- them: those that nobody carries, beyond the last cut or in the retry pool, and those that a batch in `cut` carries,
+-- which loses its lease then: what its worker has rendered must not be created any more. The others are left where they are.
 -- KEYS 1 batch (hash)  2 riders (zset)  3 requests (stream)  4 attempts (hash)  5 retry pool (zset)  6 walk (hash)
--- ARGV 1 fence  2 attempts record of an entry that was never retried (JSON)  3.. entry ids
+--      then of each batch of the lane that was seen in `cut`: itself (hash), its riders (zset)
+-- ARGV 1 fence  2 attempts record of an entry that was never retried (JSON)  3 '1' when these are the last
+--      4 key prefix of batches  5 what their riders' keys end with  6.. entry ids
 -- Returns how many ride along now. Error LEASELOST.
 --@include fence
 --@include carry
 local cut = redis.call('HGET', KEYS[6], 'cut') or '0-0'
+local waiting = {}
+for i = 7, #KEYS, 2 do
+  waiting[KEYS[i]] = KEYS[i + 1]
+end
+-- One that was cut since they were looked at: a lane has a new batch only once the one before has left `cut`.
+local cutting = redis.call('HGET', KEYS[6], 'cutting')
+if cutting then
+  waiting[ARGV[4] .. cutting] = ARGV[4] .. cutting .. ARGV[5]
+end
+
+local function free(entry)
+  if redis.call('ZSCORE', KEYS[5], entry) then
+    return true
+  end
+  for batch, riders in pairs(waiting) do
+    if batch ~= KEYS[1] and redis.call('HGET', batch, 'state') == 'cut' and carries(batch, riders, KEYS[4], entry) then
+      redis.call('ZREM', riders, entry)
+      redis.call('HINCRBY', batch, 'fence', 1)
+      redis.call('HSET', batch, 'holder', '', 'lease_until', 0)
+      return true
+    end
+  end
+  return beyond(entry, cut) and redis.call('HEXISTS', KEYS[4], entry) == 0
+end
+
 local moved = 0
-for i = 3, #ARGV do
+for i = 6, #ARGV do
   local entry = ARGV[i]
-  local waits = redis.call('ZSCORE', KEYS[5], entry)
-  local fresh = not waits and beyond(entry, cut) and redis.call('HEXISTS', KEYS[4], entry) == 0
-    and #redis.call('XRANGE', KEYS[3], entry, entry) == 1
-  if waits or fresh then
+  if #redis.call('XRANGE', KEYS[3], entry, entry) == 1 and free(entry) then
     redis.call('ZADD', KEYS[2], 0, entry)
     redis.call('HSETNX', KEYS[4], entry, ARGV[2])
     redis.call('ZREM', KEYS[5], entry)
@@ -21,4 +46,7 @@ for i = 3, #ARGV do
   end
 end
 redis.call('HINCRBY', KEYS[1], 'riders', moved)
+if ARGV[3] == '1' then
+  redis.call('HDEL', KEYS[1], 'embarks')
+end
 return moved
