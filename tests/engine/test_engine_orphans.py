@@ -76,6 +76,17 @@ def test_a_second_batch_of_an_attempt_is_to_be_cancelled_while_it_runs(bench: An
     assert [action for state, action in look(bench) if state == "running"] == ["cancel, then adopt what it did"]
     bench.advance(60)
     assert [action for state, action in look(bench) if state == "ended"] == ["adopt what it did"]
+    assert auditor.audit(bench.first.context, "openai") == 1
+    assert bench.first.openai.calls["cancel"] == 0
+
+
+def test_a_batch_that_was_refused_as_a_whole_is_nobodys_loss(bench: Any) -> None:
+    bench.add(CHAT, id="wrong", body='{"model": "gpt-5-mini"}')
+    bench.tick()
+    forget(bench)
+    bench.advance(60)
+    assert look(bench) == []
+    assert auditor.audit(bench.first.context, "openai") == 0
 
 
 def test_what_the_reconciler_looks_for_is_left_to_it(bench: Any) -> None:

@@ -247,6 +247,42 @@ def test_what_a_person_cancelled_needs_no_witness_and_is_answered_when_it_can_co
     assert bench.created() == 1
 
 
+def test_results_that_are_not_found_are_reported_and_asked_for_again(bench: Any) -> None:
+    """They are paid for: where the key is another project's, they are there under the right one."""
+    bench.ask("witness")
+    bench.tick()
+    bench.advance(600)
+    bench.ask_many(3)
+    bench.tick()
+    bench.wire.fault = lambda _, path: Response(status_code=404) if path.endswith("/content") else None
+    wait(bench, HOUR)
+    ended = bench.batches()[-1]
+    job = bench.emulator.jobs._jobs.pop(ended.provider_id)
+    wait(bench, 2 * DAY)
+    assert batch_of(bench, ended).state == "ended"
+    bench.advance(900)
+    assert events(bench, "batch.unknown")
+    bench.emulator.jobs._jobs[job.id] = job
+    bench.wire.fault = None
+    bench.drain(step_s=900)
+    assert bench.statuses() == {"succeeded": 4}
+    assert bench.created() == 2
+
+
+def test_results_that_are_not_found_are_given_up_by_a_person_who_cancels(bench: Any) -> None:
+    bench.start(latency_s=10)
+    bench.ask_many(3)
+    bench.tick()
+    bench.wire.fault = lambda _, path: JSONResponse({}, 404) if path.endswith("/content") else None
+    wait(bench, 2 * DAY)
+    (batch,) = bench.open_batches()
+    assert (batch.state, bench.owed()) == ("ended", 3)
+    assert cancelling.cancel_batch(bench.first.context, batch.id)[0] == "ended"
+    bench.tick()
+    assert bench.statuses() == {"cancelled": 3}
+    assert bench.created() == 1
+
+
 def test_what_was_adopted_without_proof_goes_back_to_the_reconciler(bench: Any, lose: Any) -> None:
     lost = lose(HAIKU)
     bench.run("HSET", keys.batch(lost.id), "proven", 0)

@@ -52,10 +52,18 @@ def test_a_batch_whose_create_may_be_running_is_left_to_its_agenda(scene: Any) -
     assert agenda(scene, keys.AGENDA_ACCUMULATE) == before
 
 
-@pytest.mark.parametrize("state", ["ended", "gone"])
+def test_a_batch_that_waits_for_its_results_is_looked_at_at_once(scene: Any) -> None:
+    batch = scene.ended("r1")
+    scene.store.batches.release(batch, agenda=keys.AGENDA_POLL, next_ms=NOW + 900_000)
+    assert revoke(scene) == "ended"
+    assert (scene.get().cancel_ms, agenda(scene, keys.AGENDA_POLL)) == (NOW, {b"b1": NOW})
+
+
+@pytest.mark.parametrize("state", ["settled", "gone"])
 def test_a_batch_that_is_over_is_left_alone(scene: Any, state: str) -> None:
-    if state == "ended":
-        scene.ended("r1")
+    if state == "settled":
+        scene.submitted("r1")
+        scene.run("HSET", keys.batch("b1"), "state", "settled")
     assert revoke(scene) == state
     assert b"cancel_ms" not in scene.run("HGETALL", keys.batch("b1"))
 

@@ -91,16 +91,18 @@ def _put_off(context: Context, batch: Batch, why: PutOff) -> None:
 
 
 def _unknown(context: Context, where: Target, batch: Batch, error: NotFound) -> None:
-    """Report what the provider does not know, and give a submitted batch up once that is safe."""
+    """Report what the provider does not know, and give it up once that is safe."""
     wait_s = max(context.settings.poll.max_interval, transitions.asked_s(error))
     unknown.report(context, batch, error, again_in_s=wait_s)
-    if batch.state == "submitted" and _is_lost(context, batch):
+    if _is_lost(context, batch):
         _give_up(context, where, batch)
     else:
         _look_again(context, batch, wait_s)
 
 
 def _is_lost(context: Context, batch: Batch) -> bool:
+    if batch.state == "ended":
+        return batch.cancel_ms > 0  # its results were paid for: only a person gives them up
     with LeaseKeeper(context.store, batch, lease_s=context.settings.lease_seconds):
         return unknown.fate(context, context.provider(batch.account), batch) == "lost"
 

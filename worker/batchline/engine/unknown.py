@@ -12,7 +12,8 @@ requests are sent again only when all of these hold:
 - The account is not set to leave what is uncertain to a person (``on_ambiguous: hold``).
 
 Where the second does not hold, the batch is kept and reported until a person cancels it: a cancelled batch needs no such
-proof, since nothing of it is sent again. What was adopted without proof goes back to the reconciler instead. What remains:
+proof, since nothing of it is sent again. Results of an ended batch that are not found are asked for until then, too: they
+were paid for. What was adopted without proof goes back to the reconciler instead. What remains:
 a key that was changed for a while and changed back hides exactly the batches that were made meanwhile.
 """
 
