@@ -16,7 +16,7 @@ unexport $(filter OPENAI_% ANTHROPIC_% AZURE_OPENAI_% GEMINI_% GOOGLE_% BATCHLIN
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTEST_ADDOPTS
 
 .DEFAULT_GOAL := help
-.PHONY: demo test kill-matrix soak lint types contracts lock setup clean help
+.PHONY: demo test kill-matrix mutants soak lint types contracts lock setup clean help
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' Makefile
@@ -31,9 +31,15 @@ SECONDS ?= 120
 soak: setup  ## lose nothing, pay for nothing twice: SECONDS of trouble (120; 900 is the long one), then an audit
 	@$(PY) bench/soak.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
-# SHARD=1/3 runs a third, SEED=n draws the same order and choices again, LOGS=dir keeps the logs of what failed.
+# SHARD=1/3 runs a third, SEED=n draws the same order and choices again, LOGS=dir keeps the logs of what failed,
+# ONLY=text runs only cases whose name has it, JOBS=n so many at a time.
 kill-matrix: setup  ## let workers die at every point at which they can, in every way, and audit what came of it
-	@$(PY) -m tests.crash.matrix $(if $(SHARD),--shard $(SHARD)) $(if $(SEED),--seed $(SEED)) $(if $(LOGS),--logs $(LOGS))
+	@$(PY) -m tests.crash.matrix $(if $(SHARD),--shard $(SHARD)) $(if $(SEED),--seed $(SEED)) $(if $(LOGS),--logs $(LOGS)) \
+		$(if $(ONLY),--only "$(ONLY)") $(if $(JOBS),--jobs $(JOBS))
+
+# ONLY=text runs only patches whose name or fault has it, JOBS=n so many at a time.
+mutants: setup  ## take the handling of each fault out (tests/mutations) and see a test fail
+	@$(PY) -m tests.mutations.run $(if $(ONLY),--only "$(ONLY)") $(if $(JOBS),--jobs $(JOBS))
 
 lint: setup  ## check style and format
 	@$(PY) -m ruff check .

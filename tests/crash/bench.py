@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -15,13 +16,14 @@ from functools import partial
 from pathlib import Path
 
 from tests.crash import audit, forked
-from tests.crash.cases import Case
+from tests.crash.cases import KINDS, Case
 from tests.crash.scenarios import HAIKU, ROLES, Scenario, body, scenario
 from tests.crash.waiting import at_rest, until
 
 from batchline import runtime
 from batchline.engine import cancelling
 from batchline.engine.context import Context
+from batchline.errors import StoreError
 from batchline.local.environment import at_emulator, without_providers, without_settings
 from batchline.local.store_process import StoreProcess
 from batchline.requests import Request
@@ -33,6 +35,7 @@ CREATE_S = 2.0
 LAG_S = 0.3
 FIRE_S = 40.0
 DONE_S = 60.0
+PORTS = 3
 END_S = 40.0
 """Most seconds from SIGTERM to a worker's end; Celery's own is allowed 25."""
 
@@ -80,7 +83,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._process = StoreProcess(folder / "store", fsync="always").start()
+        self._process = _store(folder)
         self._context = runtime.build(Settings(redis_url=self._process.url))
 
     def close(self) -> None:
@@ -190,6 +193,7 @@ class _Running:
 
     def _forget(self) -> list[str]:
         """Have everything submitted and ended, then lose all that the store wrote since the requests were accepted."""
+        self._note_who_it_is()
         log = _appended(self._process)
         kept = log.stat().st_size
         worker = self._worker("forgotten", self._plan.roles)
@@ -205,6 +209,13 @@ class _Running:
         os.truncate(log, kept)
         self._process.start()
         return wrong
+
+    def _note_who_it_is(self) -> None:
+        """Leave the traces of an earlier create: only a store that was in use can be seen to have been replaced."""
+        orphans, identity = self._store.orphans, str(self._store.durability.identity())
+        orphans.replaced_ms(identity, now_ms=self._context.clock())
+        for account in KINDS:
+            orphans.note_audited(account, identity)
 
     def _all_submitted(self) -> bool:
         batches = self._store.batches.records(self._store.batches.open_ids())
@@ -277,6 +288,14 @@ class _Running:
 
     def _done(self) -> bool:
         return at_rest(self._store, self._lanes)
+
+
+def _store(folder: Path) -> StoreProcess:
+    """Start a store. Its port was free a moment ago; on a busy machine somebody else may have taken it meanwhile."""
+    for attempt in range(PORTS - 1):
+        with contextlib.suppress(StoreError):
+            return StoreProcess(folder / f"store-{attempt}", fsync="always").start()
+    return StoreProcess(folder / "store", fsync="always").start()
 
 
 def _appended(process: StoreProcess) -> Path:

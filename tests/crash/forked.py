@@ -120,10 +120,6 @@ def work(environ: Mapping[str, str], plan: Scenario, roles: Sequence[str]) -> No
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # before there are threads: none of them may take it
     _become(environ)
     logs.configure("json", "INFO")
-    for name, (module, value) in BRIEF.items():
-        if not hasattr(module, name):
-            raise AttributeError(f"{module.__name__} has no {name} any more: bring BRIEF up to date")
-        setattr(module, name, value)
     if plan.max_inputs:
         OpenAIProvider.limits = msgspec.structs.replace(OpenAIProvider.limits, max_inputs=plan.max_inputs)
     real = providers.make_provider
@@ -152,6 +148,10 @@ def _become(environ: Mapping[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environ)
     killpoints.arm(environ)
+    for name, (module, value) in BRIEF.items():
+        if not hasattr(module, name):
+            raise AttributeError(f"{module.__name__} has no {name} any more: bring BRIEF up to date")
+        setattr(module, name, value)
 
 
 class Threads:

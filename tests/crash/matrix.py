@@ -56,7 +56,8 @@ def run_all(cases: Sequence[Case], folder: Path, jobs: int) -> Iterator[Verdict]
     ends: dict[Connection, multiprocessing.process.BaseProcess] = {}
     for index in range(min(jobs, len(cases))):
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(folder / f"bench-{index}", theirs))
+        # A daemon: when a bench dies, which ends this loop, this program must not wait for the others for ever.
+        process = context.Process(target=_serve, args=(folder / f"bench-{index}", theirs), daemon=True)
         process.start()
         theirs.close()
         ours.send(waiting.pop())

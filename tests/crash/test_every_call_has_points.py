@@ -144,9 +144,26 @@ def test_a_script_is_called_between_its_points(store: Store, side: str) -> None:
 def test_every_script_is_in_the_matrix_or_left_out_for_a_reason() -> None:
     tried = {point.removeprefix("script.") for point, *_ in PLACES if point.startswith("script.")}
     left_out = {name.removeprefix("script.") for name in NEVER if name.startswith("script.")}
-    writing = {name for name in scripts.names() if "no-writes" not in scripts.source(name)}
-    assert tried | left_out == writing
+    assert tried | left_out == set(scripts.names())
     assert not tried & left_out
+
+
+def test_every_command_is_in_the_matrix_or_left_out_for_a_reason() -> None:
+    tried = {point for point, *_ in PLACES if point.startswith("command")}
+    left_out = {name for name in NEVER if name.startswith("command")}
+    assert tried | left_out == {"commands"} | {name for _, tree in modules("store") for name in commands(tree)}
+    assert not tried & left_out
+
+
+def commands(tree: ast.AST) -> Iterator[str]:
+    """Yield the names of the points around plain commands: ``run("HGET", ...)`` and ``sending("command.hget", ...)``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            said = str(node.args[0].value)
+            if isinstance(node.func, ast.Attribute) and node.func.attr == "run":
+                yield f"command.{said.lower()}"
+            elif isinstance(node.func, ast.Name) and node.func.id == SHIELD and said.startswith("command."):
+                yield said
 
 
 def test_every_verb_of_every_provider_is_in_the_matrix_or_left_out_for_a_reason() -> None:

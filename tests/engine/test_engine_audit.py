@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from batchline.engine import auditor
 from batchline.errors import Retryable
+from batchline.providers.protocol import Job
 from batchline.store import keys
 
 CLAUDE = "anthropic:messages:claude-haiku-4-5"
@@ -133,6 +136,41 @@ def test_a_second_batch_of_a_settled_attempt_is_cancelled_and_counted(bench: Any
     assert auditor.audit(bench.first.context, "openai") == 1
     bench.drain()
     assert bench.statuses() == {"succeeded": 1}
+
+
+def test_a_second_batch_that_still_runs_is_cancelled_and_counted(bench: Any) -> None:
+    bench.start(latency_s=600)
+    bench.ask_many(3)
+    bench.tick()
+    (batch,) = bench.open_batches()
+    made = bench.providers["openai"].create(
+        io.BytesIO(),
+        Job(
+            batch_id=batch.id,
+            nonce=batch.nonce,
+            endpoint="chat",
+            model="gpt-5-mini",
+            rows=3,
+            intent_ms=bench.now_ms,
+            lane=CHAT,
+            input_ref=batch.input_ref,
+        ),
+        timeout_s=30,
+    )
+    cancelled: list[str] = []
+
+    def cancel(real: Any, provider_id: str) -> None:
+        cancelled.append(provider_id)
+        real(provider_id)
+
+    bench.first.openai.replace("cancel", cancel)
+    with capture_logs() as logs:
+        auditor.audit(bench.first.context, "openai")
+    assert cancelled == [made.provider_id]
+    assert [event["log_level"] for event in logs if event["event"] == "batch.duplicate"] == ["error"]
+    assert bench.run("HKEYS", keys.account_duplicates("openai")) == [made.provider_id.encode()]
+    bench.drain(step_s=300)
+    assert bench.statuses() == {"succeeded": 3}
 
 
 def test_batches_of_other_applications_are_left_alone(bench: Any) -> None:

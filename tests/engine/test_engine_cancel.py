@@ -72,6 +72,16 @@ def test_a_request_at_the_provider_that_gets_no_answer_is_cancelled_and_not_sent
     assert bench.created() == 1
 
 
+def test_a_cancelled_request_without_an_answer_is_settled_with_its_batch(bench: Any) -> None:
+    request_id = bench.ask("one [[fail]]")
+    bench.tick()
+    cancel(bench, request_id)
+    bench.advance(10)
+    bench.tick()
+    assert statuses(bench, request_id) == ["cancelled"]
+    assert [(batch.state, batch.retried) for batch in bench.batches()] == [("settled", 0)]
+
+
 def test_a_request_in_the_retry_pool_is_settled_at_once(bench: Any) -> None:
     request_id = bench.ask("one [[fail-once]]")
     bench.tick()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from batchline.engine import auditor
-from batchline.errors import StoreError
+from batchline.errors import Retryable, StoreError
 from batchline.local.store_process import StoreProcess
 from batchline.requests import Request
 from batchline.store import Store, keys
@@ -311,6 +311,38 @@ def test_nothing_is_created_while_a_batch_was_found_and_its_requests_are_not_abo
     go_on(bench)
     assert bench.statuses() == {"succeeded": ASKED}
     check_paid_once(bench, kind, lane)
+
+
+def test_a_batch_that_was_found_and_is_refused_before_its_requests_are_aboard_goes_again(
+    bench: Any, power: Power
+) -> None:
+    bench.start(validation_delay_s=60, missing_file_delay_s=60)
+    kept = before(bench, power, "intent")
+    bench.ask_many(ASKED)
+    bench.tick()
+    (batch,) = bench.open_batches()
+    bench.providers["openai"].delete_file(batch.input_ref)
+    power.cut(kept[0])
+    bench.lapse()
+    second = bench.worker("second")
+    second.openai.break_before("sent", Retryable("away", account="openai", call="sent"))
+    second.tick()
+    assert [(batch.state, batch.embarks) for batch in bench.open_batches()] == [("submitted", True)]
+    bench.lapse()
+    bench.advance(90)
+    third = bench.worker("third")
+
+    def refused_first(real: Any, *args: Any, **named: Any) -> Any:
+        """Another worker is quicker than this one, which has seen the batch as it was before."""
+        second.poll(batch.id)
+        return real(*args, **named)
+
+    third.batches.replace("claim", refused_first)
+    auditor.audit_in_turn(third.context, "openai")
+    assert [(batch.state, batch.embarks) for batch in bench.open_batches()] == [("cut", False)]
+    go_on(bench)
+    assert bench.statuses() == {"succeeded": ASKED}
+    assert bench.bill()["executions"] == {"openai": ASKED}
 
 
 def test_a_retry_that_rode_along_is_not_sent_by_another_batch_when_its_ride_is_forgotten(

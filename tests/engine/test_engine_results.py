@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from batchline import custom_ids
+from batchline.engine import settler
 from batchline.store import keys
 
 CHAT = "openai:chat:gpt-5-mini"
@@ -145,12 +146,14 @@ def test_a_failure_of_an_older_attempt_changes_nothing(bench: Any) -> None:
     def older(row: Any) -> Any:
         parsed: Any = custom_ids.parse(row.custom_id)
         stale = custom_ids.make("a" * 10, CHAT, parsed.entry_id, "r0")
-        return msgspec.structs.replace(row, custom_id=stale, kind="retryable", body=None)
+        # A chunk of its own: in one with the answer, that would be settled first.
+        return msgspec.structs.replace(row, custom_id=stale, kind="retryable", body=None, size=settler.CHUNK_BYTES)
 
     foreign_rows(bench, older)
     request_id = bench.ask("hello")
     bench.drain()
     assert (bench.reply(request_id).status, bench.reply(request_id).attempts) == ("succeeded", 1)
+    assert [batch.retried for batch in bench.batches()] == [0]
 
 
 def test_a_batch_with_only_the_rows_of_others_is_held_and_nothing_given_up(bench: Any) -> None:

@@ -54,6 +54,20 @@ def test_a_wrong_key_loses_nothing_and_works_once_it_is_right(bench: Any, keyrin
     assert bench.store.batches.outage(account).failures == 0
 
 
+@pytest.mark.parametrize(("lane", "path"), [(CHAT, BATCHES), (HAIKU, MESSAGES)])
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_is_refused_at_the_create_refuses_no_request(bench: Any, lane: str, path: str, status: int) -> None:
+    bench.ask("while the key was right", lane)
+    bench.drain()
+    bench.wire.fault = failing(status, path, times=1)
+    bench.ask("hello", lane)
+    bench.tick()
+    assert [batch.state for batch in bench.open_batches()] == ["cut"]
+    bench.drain()
+    assert bench.statuses() == {"succeeded": 2}
+    assert {reply.attempts for reply in bench.all_replies().values()} == {1}
+
+
 def test_an_account_without_a_key_waits_for_one(bench: Any, keyring: dict[str, str]) -> None:
     bench.ask("hello")
     keyring["openai"] = ""
@@ -186,6 +200,18 @@ def test_a_failing_poll_changes_nothing_and_goes_again(bench: Any, lane: str) ->
     bench.drain(step_s=50)
     assert bench.statuses() == {"succeeded": 1}
     assert provider.calls["poll"] == 4
+
+
+def test_a_failing_poll_is_made_again_when_the_provider_asks_for_it(bench: Any) -> None:
+    bench.first.openai.break_before("poll", Retryable("no answer", account="a", call="poll", retry_after_s=200.0))
+    bench.ask("hello")
+    bench.tick()
+    polls = []
+    for seconds in (10, 199, 1):
+        bench.advance(seconds)
+        bench.tick()
+        polls.append(bench.first.openai.calls["poll"])
+    assert polls == [1, 1, 2]
 
 
 def test_a_results_stream_that_breaks_off_is_read_again_and_nothing_comes_twice(bench: Any) -> None:

@@ -7,11 +7,7 @@ mutant is caught when one of its tests fails; a test that cannot be run (an impo
 from __future__ import annotations
 
 import argparse
-import os
 import queue
-import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -20,12 +16,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
-from tests.mutations.patches import ROOT, DoesNotApply, Patch, all_patches, applied, missing_tests
+from tests.mutations.patches import DoesNotApply, Patch, all_patches, applied, missing_tests
+from tests.mutations.tree import Tree
 
-COPIED = ("worker", "tests", "bench", "docs", "config", "pyproject.toml", "README.md", "Makefile")
-HANGS_S = 60
-"""A test that runs longer has met a mutant that hangs; without a mutant each takes seconds."""
-SPARE_S = 60
+REASON = 120
+"""So much is shown of what a failing test says."""
 BROKEN = (
     "SyntaxError",
     "IndentationError",
@@ -48,86 +43,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-class Tree:
-    """A copy of the project in which one job works; ``pytest`` imports nothing of ours from anywhere else."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        ignored = shutil.ignore_patterns("__pycache__", ".pytest_cache", ".hypothesis")
-        for name in COPIED:
-            source = ROOT / name
-            if source.is_dir():
-                shutil.copytree(source, folder / name, ignore=ignored)
-            elif source.exists():
-                shutil.copy2(source, folder / name)
-        self._check_imports()
-
-    def _check_imports(self) -> None:
-        """Compile, and see that the copy is what is imported: an editable install points elsewhere."""
-        # Compiled files are checked by their source's hash: a patched file may have the time and the size of the one before.
-        compiling = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", "worker"]
-        subprocess.run(compiling, cwd=self.folder, check=True, env=self._environment())
-        asking = [sys.executable, "-c", "import batchline; print(batchline.__file__)"]
-        said = subprocess.run(asking, cwd=self.folder, check=True, env=self._environment(), capture_output=True)
-        if not Path(said.stdout.decode().strip()).is_relative_to(self.folder):
-            sys.exit(f"the copy in {self.folder} is not what Python imports, but {said.stdout.decode().strip()}")
-
-    def _environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "PYTHON"))}
-        return kept | {
-            "PYTHONPATH": f"{self.folder / 'worker'}{os.pathsep}{self.folder}",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "COLUMNS": "400",
-        }
-
-    def pytest(self, tests: Sequence[str], *, seconds: float, options: Sequence[str] = ()) -> tuple[int | None, str]:
-        """Run tests; returns pytest's exit code, None when they hang, and what it printed."""
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-rfE",
-            "--tb=short",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:randomly",
-        ]
-        command += [f"--timeout={HANGS_S}", *options, *tests]
-        process = subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env=self._environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-        try:
-            printed, _ = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            printed, _ = process.communicate()
-            return None, printed
-        return process.returncode, printed
-
-    def judge(self, patch: Patch) -> Verdict:
-        """Apply a patch, run its tests, take it back."""
-        began = time.monotonic()
-        made = applied(patch, self.folder)
-        whole = {file: (self.folder / file).read_text() for file in made}
-        try:
-            for file, text in made.items():
-                (self.folder / file).write_text(text)
-            code, printed = self.pytest(patch.tests, seconds=HANGS_S + SPARE_S, options=["-x"])
-        finally:
-            for file, text in whole.items():
-                (self.folder / file).write_text(text)
-        caught, by = judged(code, printed)
-        return Verdict(patch=patch, caught=caught, by=by, seconds=time.monotonic() - began)
+def judge(tree: Tree, patch: Patch) -> Verdict:
+    """Run a mutant's tests in a tree."""
+    began = time.monotonic()
+    caught, by = judged(*tree.run_mutant(patch))
+    return Verdict(patch=patch, caught=caught, by=by, seconds=time.monotonic() - began)
 
 
 def judged(code: int | None, printed: str) -> tuple[bool, str]:
@@ -136,9 +56,7 @@ def judged(code: int | None, printed: str) -> tuple[bool, str]:
         return True, "it hangs"
     if code == 0:
         return False, "SURVIVED: all its tests pass"
-    failed = [
-        line.removeprefix("FAILED ").partition(" - ")[0] for line in printed.splitlines() if line.startswith("FAILED ")
-    ]
+    failed = [line.removeprefix("FAILED ") for line in printed.splitlines() if line.startswith("FAILED ")]
     if code != 1 or not failed:
         return False, f"BROKEN: its tests cannot be run (pytest ended with {code})"
     errors = "\n".join(line for line in printed.splitlines() if line.startswith("E "))
@@ -159,7 +77,7 @@ def judge_all(patches: Sequence[Patch], trees: Sequence[Tree]) -> Iterator[Verdi
     def work(tree: Tree) -> None:
         try:
             while True:
-                done.put(tree.judge(waiting.get_nowait()))
+                done.put(judge(tree, waiting.get_nowait()))
         except queue.Empty:
             return
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
@@ -172,6 +90,11 @@ def judge_all(patches: Sequence[Patch], trees: Sequence[Tree]) -> Iterator[Verdi
         if isinstance(verdict, BaseException):
             raise verdict
         yield verdict
+
+
+def wanted(patch: Patch, only: str) -> bool:
+    """Tell whether a patch is one of those asked for."""
+    return any(text in patch.name or text in patch.fault for text in only.split("|"))
 
 
 def check_fit(patches: Sequence[Patch]) -> list[str]:
@@ -195,16 +118,21 @@ def show(verdict: Verdict) -> None:
     """Print one row of the table."""
     mark = "caught" if verdict.caught else "ALIVE "
     by = verdict.by.removeprefix("tests/")
-    say(f"{mark}  {verdict.seconds:5.1f} s  {verdict.patch.name:<38}  {by}\n{'':18}{verdict.patch.fault}")
+    test, _, reason = by.partition(" - ")
+    say(f"{mark}  {verdict.seconds:5.1f} s  {verdict.patch.name:<38}  {verdict.patch.fault}")
+    say(f"{'':18}{test}")
+    say(f"{'':18}{reason[:REASON]}".rstrip())
 
 
 def main() -> int:
     """Run the mutants; 1 when one survives."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutations.run", description=__doc__)
-    parser.add_argument("--only", default="", help="only patches whose name or fault holds this text")
+    parser.add_argument(
+        "--only", default="", help="only patches whose name or fault holds this text, or one of several: a|b"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time (default 2)")
     given = parser.parse_args()
-    patches = [patch for patch in all_patches() if given.only in patch.name or given.only in patch.fault]
+    patches = [patch for patch in all_patches() if wanted(patch, given.only)]
     problems = check_fit(patches)
     if problems or not patches:
         say("\n".join(problems) or f"no patch holds {given.only!r}")

@@ -40,6 +40,11 @@ def test_a_batch_is_held_while_its_lease_runs(cut: Any) -> None:
     assert claim(cut, "you") == "held"
 
 
+def test_a_worker_whose_clock_is_ahead_takes_no_running_lease(scene: Any) -> None:
+    scene.batch("r1")
+    assert scene.store.batches.claim("b1", holder="another", now_ms=scene.now * 3) == "held"
+
+
 def test_a_lapsed_lease_is_taken_over_and_the_fence_grows(cut: Any) -> None:
     first = claim(cut, "me")
     cut.age()

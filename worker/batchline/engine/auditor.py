@@ -148,6 +148,10 @@ def _embark_all(context: Context, account: str, provider: Provider) -> None:
                     account=account,
                     call="audit",
                 )
+            if not batch.embarks:  # it was refused meanwhile, or somebody else was quicker
+                agenda = keys.AGENDA_ACCUMULATE if batch.state in {"cut", "reconciling"} else keys.AGENDA_POLL
+                context.store.batches.release(batch, agenda=agenda, next_ms=batch.next_ms)
+                continue
             cut = [each.id for each in open_batches if each.lane == batch.lane and each.state == "cut"]
             with LeaseKeeper(context.store, batch, lease_s=context.settings.lease_seconds):
                 _embark(context, batch, provider, cut)
