@@ -37,9 +37,10 @@ kill-matrix: setup  ## let workers die at every point at which they can, in ever
 	@$(PY) -m tests.crash.matrix $(if $(SHARD),--shard $(SHARD)) $(if $(SEED),--seed $(SEED)) $(if $(LOGS),--logs $(LOGS)) \
 		$(if $(ONLY),--only "$(ONLY)") $(if $(JOBS),--jobs $(JOBS))
 
-# ONLY=text runs only patches whose name or fault has it, JOBS=n so many at a time.
+# ONLY=text runs only patches whose name or fault has it, SHARD=1/3 (with SEED=n) a part of them, JOBS=n so many at a time.
 mutants: setup  ## take the handling of each fault out (tests/mutations) and see a test fail
-	@$(PY) -m tests.mutations.run $(if $(ONLY),--only "$(ONLY)") $(if $(JOBS),--jobs $(JOBS))
+	@$(PY) -m tests.mutations.run $(if $(SHARD),--shard $(SHARD)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(ONLY),--only "$(ONLY)") $(if $(JOBS),--jobs $(JOBS))
 
 lint: setup  ## check style and format
 	@$(PY) -m ruff check .

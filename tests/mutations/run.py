@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import queue
+import random
+import secrets
 import sys
 import tempfile
 import threading
@@ -97,6 +99,13 @@ def wanted(patch: Patch, only: str) -> bool:
     return any(text in patch.name or text in patch.fault for text in only.split("|"))
 
 
+def part(patches: Sequence[Patch], *, shard: str, seed: int) -> list[Patch]:
+    """Return a part of the patches (``1/3``: the first of three), shuffled by a seed before they are dealt out."""
+    index, _, count = shard.partition("/")
+    shuffled = random.Random(seed).sample(patches, len(patches))
+    return shuffled[int(index) - 1 :: int(count)]
+
+
 def check_fit(patches: Sequence[Patch]) -> list[str]:
     """Return what is wrong with patches before anything is run."""
     problems = [f"{patch.name}: there is no test {test}" for patch in patches for test in missing_tests(patch)]
@@ -131,8 +140,12 @@ def main() -> int:
         "--only", default="", help="only patches whose name or fault holds this text, or one of several: a|b"
     )
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time (default 2)")
+    parser.add_argument("--shard", default="1/1", metavar="I/N", help="only this part of the shuffled patches")
+    parser.add_argument("--seed", type=int, default=None, help="of the shuffling; drawn and printed without it")
     given = parser.parse_args()
-    patches = [patch for patch in all_patches() if wanted(patch, given.only)]
+    seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
+    patches = part([patch for patch in all_patches() if wanted(patch, given.only)], shard=given.shard, seed=seed)
+    say(f"mutants: seed {seed}, shard {given.shard}: {len(patches)} patches, {given.jobs} at a time")
     problems = check_fit(patches)
     if problems or not patches:
         say("\n".join(problems) or f"no patch holds {given.only!r}")

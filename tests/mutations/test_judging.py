@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.mutations.patches import Patch
-from tests.mutations.run import judged, wanted
+from tests.mutations.patches import Patch, all_patches
+from tests.mutations.run import judged, part, wanted
 
 FAILED = "FAILED tests/test_x.py::test_x - AssertionError: assert 1 == 2\n1 failed in 0.1s\n"
 
@@ -50,3 +50,9 @@ def test_a_mutant_that_hangs_is_caught_and_told_so(code: int | None, printed: st
 def test_patches_are_chosen_by_name_or_fault() -> None:
     patch = Patch(name="store-01-full", fault="the store is full", tests=(), hunks=())
     assert [wanted(patch, only) for only in ("", "01", "is full", "no|store-", "no")] == [True, True, True, True, False]
+
+
+def test_the_parts_of_a_seed_are_all_the_patches_once() -> None:
+    patches = all_patches()
+    parts = [part(patches, shard=f"{index}/3", seed=7) for index in (1, 2, 3)]
+    assert sorted(patch.name for each in parts for patch in each) == sorted(patch.name for patch in patches)
