@@ -38,6 +38,7 @@ NotNow = IntentAnswer | Literal["replaced"]
 
 def submit(context: Context, batch_id: str) -> None:
     """Bring a batch one step on towards the provider, if nobody else is at it."""
+    store = str(context.store.durability.identity())
     if not _may_create(context, batch_id):
         return
     batch = context.store.batches.claim(batch_id, holder=context.holder(), now_ms=context.clock())
@@ -47,7 +48,7 @@ def submit(context: Context, batch_id: str) -> None:
     where = target(context.settings, batch.lane)
     match batch.state:
         case "cut":
-            _submit_or_hand_back(context, where, batch)
+            _submit_or_hand_back(context, where, batch, store)
         case "submitting":
             transitions.ambiguous(context, batch, reason="a worker stopped while it was creating the batch")
         case "reconciling":
@@ -74,18 +75,17 @@ def _may_create(context: Context, batch_id: str) -> bool:
     return not until
 
 
-def _submit_or_hand_back(context: Context, where: Target, batch: Batch) -> None:
+def _submit_or_hand_back(context: Context, where: Target, batch: Batch, store: str) -> None:
     try:
         context.shutdown.check()
-        _submit_cut(context, where, batch)
+        _submit_cut(context, where, batch, store)
     except Stopping:
         log.info("batch.handed_back", batch=batch.id, lane=batch.lane, state=batch.state)
         context.store.batches.release(batch, agenda=keys.AGENDA_ACCUMULATE, next_ms=context.clock())
 
 
-def _submit_cut(context: Context, where: Target, batch: Batch) -> None:
+def _submit_cut(context: Context, where: Target, batch: Batch, store: str) -> None:
     """Render the batch, upload it, put the intent on record and create it."""
-    store = str(context.store.durability.identity())
     _let_ride(context, where, batch)
     nonce = custom_ids.new_nonce(context.dice)
     provider = context.provider(where.lane.account) if where.account else None
@@ -216,7 +216,7 @@ def _intend(context: Context, where: Target, batch: Batch, job: Job, rendered: R
     if str(context.store.durability.identity()) != rendered.store:
         return "replaced"
     account, facts, _ = where.ready
-    return context.store.batches.intent(
+    answer = context.store.batches.intent(
         batch,
         nonce=job.nonce,
         rows=rendered.rows,
@@ -227,6 +227,9 @@ def _intend(context: Context, where: Target, batch: Batch, job: Job, rendered: R
         max_creates=account.creates_per_hour or 10**9,
         tagged=facts.tagged,
     )
+    if answer == "durable" and str(context.store.durability.identity()) != rendered.store:
+        return "not_durable"
+    return answer
 
 
 def _create(context: Context, where: Target, batch: Batch, provider: Provider, rows: BinaryIO, job: Job) -> None:
