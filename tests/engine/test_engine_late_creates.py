@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -164,3 +165,27 @@ def test_a_batch_whose_worker_died_in_its_create_is_looked_for_before_anything_e
         second.submit(batch.id)
     assert getattr(second, provider).calls["create"] == 0
     assert [batch.state for batch in bench.batches()] == ["submitted"]
+
+
+@pytest.mark.parametrize("lane", [CHAT, CLAUDE])
+@pytest.mark.parametrize("ahead_s", [150, 3600])
+def test_a_create_by_a_worker_whose_clock_is_ahead_is_found(bench: Any, lane: str, ahead_s: int) -> None:
+    account = lane.split(":", 1)[0]
+    bench.start(latency_s=4 * 3600)
+    getattr(bench.first, account).break_after("create", lost(account))
+    bench.ask_many(3, lane)
+    bench.first.deaf = True
+    bench.tick()
+    (batch,) = bench.batches()
+    ahead = dataclasses.replace(bench.first.context, clock=lambda: bench.now_ms + ahead_s * 1000)
+    submitter.submit(ahead, batch.id)
+    bench.run("HSET", keys.batch(batch.id), "asked_ms", bench.now_ms)  # the store's clock is right
+    bench.lapse()
+    bench.advance(ahead_s + 10)
+    second = bench.worker("second")
+    for _ in range(30):
+        bench.tick(second)
+        bench.advance(30)
+    bench.advance(4 * 3600)
+    bench.drain(second)
+    check(bench, lane, 3)

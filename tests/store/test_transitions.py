@@ -25,6 +25,15 @@ def test_an_intent_is_on_record_before_the_provider_is_asked(scene: Any) -> None
     assert (batch.input_ref, batch.intent_ms) == ("file-1", scene.now)
 
 
+def test_an_intent_notes_when_it_was_made_by_the_clock_of_the_store(scene: Any) -> None:
+    batch = scene.submitting("r1")
+    assert 0 < scene.get().asked_ms < scene.get().call_until
+    scene.store.batches.ambiguous(batch, look_ms=scene.now)
+    scene.run("HSET", keys.batch(batch.id), "call_until", 1)
+    scene.store.batches.again(scene.claim(), not_before_ms=scene.now, reason="absent")
+    assert scene.get().asked_ms == 0
+
+
 def test_an_intent_holds_the_lease_until_the_call_cannot_be_running(scene: Any) -> None:
     batch = scene.submitting("r1")
     assert batch.lease_until == batch.call_until

@@ -46,6 +46,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     row_bytes: int = 0
     input_ref: str = ""
     intent_ms: int = 0
+    asked_ms: int = 0
+    """When the intent was put on record, by the store's clock; ``intent_ms`` is by its worker's."""
     call_until: int = 0
     provider_id: str = ""
     submitted_ms: int = 0
@@ -78,6 +80,10 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     stuck_since: int = 0
     unknown_since: int = 0
     """Since when its provider says that it does not know it, 0 while it does."""
+    short_since: int = 0
+    """Since when its results have fewer rows than its provider says were run, 0 if they never had."""
+    unread_since: int = 0
+    """Since when its results are nothing that can be read as results of this batch, 0 if they always could."""
     paused_by: str = ""
     """The callback queue for which settling waited last, as ``kind key``."""
     cancel_ms: int = 0

@@ -30,8 +30,8 @@ local file = redis.call('HGET', KEYS[1], 'input_ref') or ''
 if file ~= '' then
   redis.call('ZADD', KEYS[6], ARGV[6], ARGV[7] .. file)
 end
-redis.call('HDEL', KEYS[1], 'rows', 'row_bytes', 'input_ref', 'intent_ms', 'provider_id', 'submitted_ms', 'expires_ms',
-           'fenced_ms', 'embarks')
+redis.call('HDEL', KEYS[1], 'rows', 'row_bytes', 'input_ref', 'intent_ms', 'asked_ms', 'provider_id', 'submitted_ms',
+           'expires_ms', 'fenced_ms', 'embarks')
 redis.call('HINCRBY', KEYS[1], 'again', 1)
 redis.call('HSET', KEYS[1], 'state', 'cut', 'next_ms', ARGV[3], 'reason', ARGV[4], 'lease_until', 0)
 redis.call('ZREM', KEYS[3], ARGV[2])

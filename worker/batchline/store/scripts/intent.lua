@@ -35,7 +35,7 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 redis.call('HSET', KEYS[1], 'state', 'submitting', 'nonce', ARGV[2], 'rows', ARGV[3], 'row_bytes', ARGV[4],
            'input_ref', ARGV[5], 'intent_ms', ARGV[6], 'lease_until', now + tonumber(ARGV[7]),
-           'call_until', now + tonumber(ARGV[7]))
+           'asked_ms', now, 'call_until', now + tonumber(ARGV[7]))
 redis.call('ZADD', KEYS[2], ARGV[6], ARGV[2])
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', tonumber(ARGV[6]) - 3600000)
 redis.call('EXPIRE', KEYS[2], 3600)
