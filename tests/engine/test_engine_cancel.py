@@ -66,7 +66,7 @@ def test_a_request_at_the_provider_that_gets_no_answer_is_cancelled_and_not_sent
     request_id = bench.ask(f"one {marker}")
     bench.tick()
     cancel(bench, request_id)
-    bench.drain()
+    bench.drain(step_s=120)
     reply = bench.reply(request_id)
     assert (reply.status, reply.attempts) == ("cancelled", 1)
     assert bench.created() == 1

@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
-from batchline.errors import Permanent
+from batchline.engine import cancelling
+from batchline.errors import NotFound, Permanent
 from batchline.providers.protocol import Refusal
 
 CHAT = "openai:chat:gpt-5-mini"
@@ -95,6 +97,125 @@ def test_a_full_token_queue_is_waited_for_without_using_an_attempt(bench: Any) -
     bench.drain(step_s=60)
     assert {bench.reply(request_id).attempts for request_id in (first, second)} == {1}
     assert bench.statuses() == {"succeeded": 2}
+
+
+def waits(bench: Any) -> list[int]:
+    """Return in how many seconds each batch in ``cut`` goes again."""
+    return [(batch.next_ms - bench.now_ms) // 1000 for batch in bench.open_batches() if batch.state == "cut"]
+
+
+def go_on(bench: Any, seconds: float) -> None:
+    """Let time pass, then have what is due created, and see what its provider says of it."""
+    bench.advance(seconds)
+    bench.tick()
+    bench.advance(10)
+    bench.tick()
+
+
+def test_a_batch_larger_than_the_whole_token_queue_is_halved_until_it_fits(bench: Any) -> None:
+    bench.start(enqueued_token_limits={"gpt-5-mini": 20})
+    bench.ask_many(30)
+    bench.drain(rounds=400, step_s=60)
+    assert bench.statuses() == {"succeeded": 30}
+    assert {reply.attempts for reply in bench.all_replies().values()} == {1}
+    assert bench.bill()["double_executions"] == 0
+
+
+def test_a_batch_that_finds_the_queue_full_behind_a_larger_one_is_not_halved(bench: Any) -> None:
+    bench.start(enqueued_token_limits={"gpt-5-mini": 100}, latency_s=10 * 3600)
+    bench.ask_many(20)
+    go_on(bench, 0)
+    bench.ask_many(19)
+    for _ in range(40):
+        go_on(bench, 600)
+    assert sorted((batch.state, batch.requests) for batch in bench.open_batches()) == [("cut", 19), ("submitted", 20)]
+    bench.drain(rounds=100, step_s=1800)
+    assert bench.statuses() == {"succeeded": 39}
+
+
+def test_a_batch_behind_others_is_halved_when_it_found_the_queue_full_three_times(bench: Any) -> None:
+    bench.start(enqueued_token_limits={"gpt-5-mini": 20}, latency_s=10 * 3600)
+    bench.ask("x")
+    go_on(bench, 0)
+    bench.ask_many(16)
+    seen = []
+    for _ in range(3):
+        go_on(bench, 900)
+        seen.append(sorted(batch.requests for batch in bench.open_batches() if batch.state == "cut"))
+    assert seen == [[16], [16], [8, 8]]
+
+
+def test_each_time_the_queue_is_full_doubles_the_wait_up_to_a_quarter_of_an_hour(bench: Any) -> None:
+    bench.start(enqueued_token_limits={"gpt-5-mini": 1_000}, latency_s=100 * 3600)
+    bench.ask("x" * 3_600)
+    go_on(bench, 0)
+    bench.ask("y" * 3_600)
+    seen = []
+    for _ in range(6):
+        go_on(bench, 900)
+        seen += waits(bench)
+    assert seen == [60, 120, 240, 480, 900, 900]
+
+
+def test_a_single_request_that_the_queue_never_takes_is_kept_reported_and_can_be_cancelled(bench: Any) -> None:
+    bench.start(enqueued_token_limits={"gpt-5-mini": 1})
+    bench.ask("hello", id="large")
+    with capture_logs() as logs:
+        for _ in range(10):
+            go_on(bench, 900)
+    assert (bench.owed(), bench.created()) == (1, 10)
+    told = [event for event in logs if event["event"] == "batch.no_room"]
+    assert [event["times"] for event in told] == list(range(3, 11))
+    (batch,) = bench.open_batches()
+    cancelling.cancel_batch(bench.first.context, batch.id)
+    bench.drain()
+    assert bench.reply("large").status == "cancelled"
+
+
+def test_a_file_that_is_too_large_for_the_provider_is_halved_until_it_fits(bench: Any) -> None:
+    bench.start(max_file_bytes=3_000)
+    bench.ask_many(40)
+    bench.drain()
+    assert bench.statuses() == {"succeeded": 40}
+    assert {reply.attempts for reply in bench.all_replies().values()} == {1}
+    assert bench.store.batches.outage("openai").failures == 0
+    assert bench.bill()["double_executions"] == 0
+
+
+def test_a_batch_of_fewer_bytes_than_the_queue_has_tokens_is_halved_only_after_a_long_time(bench: Any) -> None:
+    def full(real: Any, provider_id: str) -> Any:
+        message = "Enqueued token limit reached for gpt-5-mini. Limit: 2,000,000 enqueued tokens."
+        refusal = Refusal(scope="busy", code="token_limit_exceeded", message=message)
+        return msgspec.structs.replace(real(provider_id), outcome="failed", refusal=refusal)
+
+    bench.first.openai.replace("poll", full)
+    bench.ask_many(4)
+    seen = []
+    for _ in range(12):
+        go_on(bench, 900)
+        seen.append(len(bench.open_batches()))
+    assert seen == [1] * 11 + [2]
+
+
+def test_a_request_that_alone_is_too_large_a_file_is_rejected(bench: Any) -> None:
+    bench.start(max_file_bytes=3_000)
+    good = bench.ask_many(3)
+    large = bench.ask("x" * 4_000)
+    bench.drain()
+    reply = bench.reply(large)
+    assert (reply.status, reply.error.code) == ("failed", "rejected")
+    assert "too large" in reply.error.message
+    assert {bench.reply(request_id).status for request_id in good} == {"succeeded"}
+
+
+@pytest.mark.parametrize("code", ["405", "301", "UnsupportedProtocol"])
+def test_an_upload_to_a_wrong_address_refuses_no_request(bench: Any, code: str) -> None:
+    wrong = Permanent("upload was refused", account="openai", call="upload", code=code)
+    bench.first.openai.break_before("upload", wrong, NotFound("nobody", account="openai", call="upload", code="gone"))
+    bench.ask_many(3)
+    bench.drain()
+    assert bench.statuses() == {"succeeded": 3}
+    assert len(bench.batches()) == 1
 
 
 def test_an_input_file_that_is_gone_is_uploaded_again(bench: Any) -> None:

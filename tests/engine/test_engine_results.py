@@ -22,7 +22,7 @@ LANES = [CHAT, HAIKU]
 def test_what_failed_once_is_answered_by_the_second_attempt(bench: Any, lane: str, marker: str) -> None:
     text = f"try {marker}"
     once, plain = bench.ask(text, lane), bench.ask("plain", lane)
-    bench.drain()
+    bench.drain(step_s=120)  # for an hour a row that ran is waited for
     reply = bench.reply(once, lane)
     assert (reply.status, reply.attempts) == ("succeeded", 2)
     assert bench.answers_itself(reply, text)
@@ -41,7 +41,7 @@ def test_what_failed_once_is_answered_by_the_second_attempt(bench: Any, lane: st
 def test_what_fails_in_every_attempt_is_given_up(bench: Any, lane: str, marker: str, code: str) -> None:
     request_id = bench.ask(f"try {marker}", lane)
     plain = bench.ask("plain", lane)
-    bench.drain(rounds=200)
+    bench.drain(rounds=200, step_s=120)
     reply = bench.reply(request_id, lane)
     assert (reply.status, reply.error.code, reply.attempts) == ("failed", code, 3)
     assert reply.error.retryable is True
@@ -157,7 +157,8 @@ def test_a_failure_of_an_older_attempt_changes_nothing(bench: Any) -> None:
 
 
 def test_a_batch_with_only_the_rows_of_others_is_held_and_nothing_given_up(bench: Any) -> None:
-    bench.first.openai.replace("results", lambda real, progress: map(renamed("request-1"), real(progress)))
+    strange: Any = lambda row: msgspec.structs.replace(row, custom_id=f"row-{row.custom_id}")  # noqa: E731
+    bench.first.openai.replace("results", lambda real, progress: map(strange, real(progress)))
     bench.ask_many(3)
     for _ in range(10):
         bench.tick()

@@ -8,6 +8,7 @@ import pytest
 from starlette.responses import JSONResponse, Response
 from structlog.testing import capture_logs
 
+from batchline.engine import cancelling
 from batchline.errors import Ambiguous, Retryable
 from batchline.providers import make_provider
 from batchline.providers.protocol import AccountAccess
@@ -229,7 +230,7 @@ def test_a_results_stream_that_breaks_off_is_read_again_and_nothing_comes_twice(
     bench.tick()
     bench.advance(10)
     bench.tick()
-    assert bench.owed() == 500
+    assert bench.owed() == 300
     assert [batch.state for batch in bench.batches()] == ["ended"]
     bench.drain()
     assert bench.statuses() == {"succeeded": 1_000}
@@ -268,3 +269,20 @@ def test_a_batch_whose_account_was_taken_out_of_the_settings_is_held_until_it_is
     bench.drain(step_s=300)
     assert bench.statuses() == {"succeeded": 3}
     assert bench.created() == 1
+
+
+def test_a_batch_cancelled_while_its_account_is_out_of_the_settings_is_answered_once_that_is_back(bench: Any) -> None:
+    bench.start(latency_s=4 * 3600)
+    bench.ask_many(3)
+    bench.tick()
+    (batch,) = bench.batches()
+    whole = bench.settings
+    bench.settings = whole.model_copy(update={"accounts": {"anthropic": whole.accounts["anthropic"]}})
+    cancelling.cancel_batch(bench.first.context, batch.id)
+    for _ in range(3):
+        bench.advance(600)
+        bench.tick()
+    assert bench.owed() == 3
+    bench.settings = whole
+    bench.drain(step_s=300)
+    assert bench.statuses() == {"cancelled": 3}

@@ -43,6 +43,17 @@ def test_an_ended_batch_has_its_results_url() -> None:
     assert (progress.total, progress.done, progress.ended_ms) == (3, 3, 1_727_204_400_000)
 
 
+def test_an_ended_batch_without_an_address_has_its_results_where_they_always_are() -> None:
+    progress = progress_of(parse_batch(batch(processing_status="ended", results_url=None)))
+    assert progress.results == (f"/v1/messages/batches/{progress.provider_id}/results",)
+
+
+def test_what_expired_or_was_cancelled_was_not_run() -> None:
+    counts = {"processing": 0, "succeeded": 4, "errored": 3, "canceled": 2, "expired": 1}
+    progress = progress_of(parse_batch(batch(request_counts=counts, processing_status="ended")))
+    assert (progress.done, progress.ran) == (10, 7)
+
+
 def test_an_ended_batch_that_was_asked_to_stop_is_cancelled_and_keeps_its_results() -> None:
     progress = progress_of(
         parse_batch(

@@ -51,6 +51,12 @@ def test_a_line_over_the_bound_is_refused_before_it_is_held(chunks: list[bytes])
         list(split_lines(chunks, max_bytes=4))
 
 
+def test_the_largest_embedding_there_is_fits_into_a_line() -> None:
+    inputs, dimensions, digits = 2_048, 3_072, len("-0.0123456789012345,")
+    line = [b"x" * (dimensions * digits + 100)] * inputs
+    assert len(next(split_lines(line))) == inputs * (dimensions * digits + 100)
+
+
 @pytest.mark.parametrize(
     "line",
     [

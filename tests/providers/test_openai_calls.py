@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from batchline.errors import Ambiguous, KeyRefused, Permanent, ProviderError, Retryable
+from batchline.errors import Ambiguous, KeyRefused, NotFound, Permanent, ProviderError, Retryable
 from batchline.providers.openai import OpenAIProvider
 from batchline.providers.openai_wire import file_name
 from batchline.providers.protocol import AccountAccess, Job, Listed, Progress, Upload
@@ -204,6 +204,35 @@ def test_find_pages_back_to_the_intent_and_proves_by_nonce(stage: Stage, provide
     ]
 
 
+@pytest.mark.parametrize(("listed", "found"), [("dead_2 live dead_1", "live"), ("dead_2 dead_1", "dead_1")])
+def test_find_leaves_out_what_was_refused_as_a_whole_unless_there_is_none_but_such(
+    stage: Stage, provider: OpenAIProvider, listed: str, found: str
+) -> None:
+    mine = BATCH | {"metadata": {"batchline_nonce": "n1"}}
+    statuses = {each: "in_progress" if each == "live" else "failed" for each in listed.split()}
+    stage.says({"data": [mine | {"id": each, "status": status} for each, status in statuses.items()]})
+    assert [c.provider_id for c in provider.find(JOB).proven] == [found]
+
+
+def test_the_custom_ids_of_a_file_that_is_gone_are_none(stage: Stage, provider: OpenAIProvider) -> None:
+    stage.says(BATCH | {"input_file_id": "file-in"})
+    stage.refuses(404)
+    assert list(provider.sent("batch_1")) == []
+
+
+def test_the_custom_ids_of_a_batch_that_is_not_known_cannot_be_told(stage: Stage, provider: OpenAIProvider) -> None:
+    stage.refuses(404)
+    with pytest.raises(NotFound):
+        list(provider.sent("batch_1"))
+
+
+def test_a_file_whose_lines_are_torn_is_read_again_later(stage: Stage, provider: OpenAIProvider) -> None:
+    stage.says(BATCH | {"input_file_id": "file-in"})
+    stage.says(b'{"custom_id":"a"}\n{"custom_')
+    with pytest.raises(Retryable, match="read again later"):
+        list(provider.sent("batch_1"))
+
+
 def test_find_in_an_empty_project_finds_nothing(stage: Stage, provider: OpenAIProvider) -> None:
     stage.says({"data": [], "has_more": False})
     assert provider.find(JOB).proven == ()
@@ -342,6 +371,14 @@ def test_a_line_that_does_not_parse_stops_the_pass_after_what_was_whole(
     with pytest.raises(Retryable, match="line 2 of file-o") as caught:
         next(results)
     assert caught.value.code == "bad_line"
+
+
+def test_a_torn_line_hides_none_of_the_lines_after_it(stage: Stage, provider: OpenAIProvider) -> None:
+    stage.says(line("a") + line("b")[:-10] + b"\n" + line("c") + b"torn\n", line("d"))
+    results = provider.results(DONE)
+    assert [next(results).custom_id for _ in range(2)] == ["a", "c"]
+    with pytest.raises(Retryable, match="line 2 of file-o"):
+        next(results)
 
 
 def test_a_download_that_breaks_off_stops_the_pass(stage: Stage, provider: OpenAIProvider) -> None:

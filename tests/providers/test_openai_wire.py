@@ -47,7 +47,7 @@ def test_the_real_completed_batch_has_ended_with_its_output_file() -> None:
     progress = progress_of(parse_batch(COMPLETED))
     assert (progress.outcome, progress.status) == ("completed", "completed")
     assert progress.results == ("file-V7XpECC2hkGU5DSKJpNEDr",)
-    assert (progress.total, progress.done) == (19, 19)
+    assert (progress.total, progress.done, progress.ran) == (19, 19, 19)
     assert (progress.created_ms, progress.ended_ms, progress.expires_ms) == (
         1_790_705_881_000,
         1_790_706_019_000,

@@ -199,5 +199,5 @@ def batch_document(found: Batch) -> dict[str, Any]:
 
 
 def _shown(name: str, value: object) -> str:
-    is_time = name.endswith("_ms") or name in {"lease_until", "call_until", "stuck_since", "unknown_since"}
+    is_time = name.endswith(("_ms", "_since")) or name in {"lease_until", "call_until"}
     return moment(value) if is_time and isinstance(value, int) else str(value)

@@ -15,12 +15,12 @@ import msgspec
 import structlog
 
 from batchline import custom_ids
-from batchline.engine import files, orphans, transitions
-from batchline.engine.context import Context
-from batchline.engine.entries import History
+from batchline.engine import files, orphans, transitions, unknown
+from batchline.engine.context import Context, target
+from batchline.engine.entries import History, read_envelope
 from batchline.engine.leases import LeaseKeeper
 from batchline.engine.orphans import Finding
-from batchline.errors import ProviderError, Retryable
+from batchline.errors import KeyRefused, Permanent, ProviderError, Retryable
 from batchline.providers.protocol import Created, Listed, Provider
 from batchline.store import keys
 from batchline.store.records import Batch
@@ -57,11 +57,11 @@ def audit_in_turn(context: Context, account: str) -> None:
     """Audit an account that is due, its files too; a provider that fails is asked again when it is due next."""
     if account not in context.settings.accounts:
         return
-    since_ms = _since_ms(context)
+    since_ms, listed_ms = _since_ms(context), context.clock()
     used: set[str] = set()
     try:
         audit(context, account, since_ms=since_ms, used=used)
-        files.find_strays(context, account, since_ms=since_ms, used=used)
+        files.find_strays(context, account, since_ms=since_ms, listed_ms=listed_ms, used=used)
     except ProviderError as error:
         log.warning("account.not_audited", account=account, call=error.call, code=error.code, reason=str(error))
 
@@ -77,7 +77,7 @@ def audit(context: Context, account: str, *, since_ms: int | None = None, used: 
         if used is not None:
             used.update(listed.input_ref for listed in page)
         for listed in orphans.unclaimed(context, account, page):
-            adopted += _act(context, account, provider, orphans.judge(context, provider, listed))
+            adopted += _act(context, account, provider, orphans.judge(context, account, provider, listed))
     _embark_all(context, account, provider)
     return adopted
 
@@ -159,18 +159,41 @@ def _embark_all(context: Context, account: str, provider: Provider) -> None:
 
 def _embark(context: Context, batch: Batch, provider: Provider, cut: list[str]) -> None:
     embark, record = context.store.orphans.embark, msgspec.json.encode(History())
-    parsed = (custom_ids.parse(custom_id) for custom_id in _sent(provider, batch))
-    entries = (found.entry_id for found in parsed if found and found.lane_hash == custom_ids.lane_hash(batch.lane))
-    riders = sum(embark(batch, page, record=record, cut=cut) for page in orphans.pages(entries))
+    sent = orphans.pages(_sent(context, provider, batch))
+    riders = sum(embark(batch, _ours(context, batch, page), record=record, cut=cut) for page in sent)
     embark(batch, (), record=record, last=True)
     log.info("batch.embarked", batch=batch.id, lane=batch.lane, riders=riders)
     context.store.batches.release(batch, agenda=keys.AGENDA_POLL, next_ms=batch.next_ms)
 
 
-def _sent(provider: Provider, batch: Batch) -> Iterator[str]:
-    """Read back the custom_ids of a batch: from its file, else from its results, without which none is found."""
-    if provider.has_files:
-        yield from provider.sent(batch.provider_id)
-    else:
-        for result in provider.results(provider.poll(batch.provider_id)):
-            yield result.custom_id
+def _ours(context: Context, batch: Batch, sent: list[str]) -> list[str]:
+    """Return the entries that are owed here for these custom_ids. Another installation with the key has the same entry ids."""
+    parsed = [found for custom_id in sent if (found := custom_ids.parse(custom_id))]
+    owed = context.store.settling.owed(batch.lane, [custom_id.entry_id for custom_id in parsed])
+    lane = target(context.settings, batch.lane).lane
+    return [
+        entry.entry
+        for custom_id, entry in zip(parsed, owed, strict=True)
+        if entry and custom_ids.matches(custom_id, batch.lane, read_envelope(entry, lane).request_id)
+    ]
+
+
+def _sent(context: Context, provider: Provider, batch: Batch) -> Iterator[str]:
+    """Read back the custom_ids of a batch: from its file, else from its results, without which none is found.
+
+    What the provider does not have any more is not waited for: nothing else could be created on the account ever again.
+    """
+    try:
+        told = False
+        for custom_id in provider.sent(batch.provider_id) if provider.has_files else ():
+            told = True
+            yield custom_id
+        if not told:
+            progress = provider.poll(batch.provider_id)
+            yield from (result.custom_id for result in provider.results(progress))
+    except KeyRefused:
+        raise
+    except Permanent as error:
+        if error.call != "results" and context.clock() < unknown.over_ms(batch):
+            raise  # it may run and be paid for: a key of another project gets the same answer
+        log.warning("batch.not_read_back", batch=batch.id, lane=batch.lane, call=error.call, reason=str(error))

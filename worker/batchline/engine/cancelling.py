@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 import structlog
 
-from batchline.engine import answers
+from batchline.engine import answers, orphans
 from batchline.engine.context import Context, target
 from batchline.engine.entries import read_envelope
 from batchline.providers.protocol import Progress, Provider
@@ -79,9 +79,9 @@ def cancel_lane(context: Context, lane: str) -> Cancelled:
 def ask_provider(batch: Batch, provider: Provider, progress: Progress) -> None:
     """Ask the provider to stop a running batch that is to be cancelled, unless it has heard already. Raises ProviderError.
 
-    What was adopted without proof may be somebody else's: it is never cancelled.
+    What may be somebody else's (`orphans.may_be_theirs`) is never cancelled.
     """
-    if not batch.cancel_ms or not batch.proven or progress.status in HEARD:
+    if not batch.cancel_ms or orphans.may_be_theirs(batch) or progress.status in HEARD:
         return
     provider.cancel(batch.provider_id)
     log.info("batch.cancel_asked", batch=batch.id, lane=batch.lane, provider_batch=batch.provider_id)

@@ -7,7 +7,8 @@ the provider's list of files (`find_strays`). Only a file that cannot matter to 
 - No batch in the provider's list was made from it, whoever made that batch and whether it runs or has ended: its rows may
   be read back to adopt it, or to name the guilty. A file older than the list goes back cannot be judged and is left to the
   provider, which deletes it 30 days after the upload. Source: developers.openai.com/api/docs/guides/batch
-- It is older than any create of it can still be under way: ``files_kept`` (an hour at the least), a lease and a create call.
+- It is older than any create of it can still be under way: ``files_kept`` (an hour at the least), a lease and a create call
+  before the list of batches was begun.
 - No open batch of the store has it as its attempt's.
 
 Another installation of batchline that shares the API key has the same mark, and its batches are not in our store. The
@@ -42,14 +43,15 @@ def delete(context: Context, file: str) -> None:
     log.debug("file.deleted", account=account, file=ref)
 
 
-def find_strays(context: Context, account: str, *, since_ms: int, used: set[str]) -> int:
+def find_strays(context: Context, account: str, *, since_ms: int, listed_ms: int, used: set[str]) -> int:
     """Put the uploaded files that belong to no batch on the agenda of deletion; returns how many are new there.
 
-    ``used`` are the files of all batches that the provider lists since ``since_ms``. Raises ProviderError, StoreError.
+    ``used`` are the files of all batches that the provider lists since ``since_ms``; the list was begun at ``listed_ms``,
+    and a file is judged as of then: what was made of it since is not in the list. Raises ProviderError, StoreError.
     """
     settings = context.settings
     kept_s = settings.files_kept + settings.lease_seconds + settings.create_timeout
-    before_ms = context.clock() - int(kept_s * 1000)
+    before_ms = listed_ms - int(kept_s * 1000)
     old = [
         upload.ref
         for upload in context.provider(account).uploads(since_ms)

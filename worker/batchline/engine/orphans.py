@@ -7,13 +7,18 @@ from itertools import islice
 from typing import Literal, TypeVar
 
 import msgspec
+import structlog
 
 from batchline import custom_ids
+from batchline.custom_ids import CustomId
 from batchline.engine import unknown
 from batchline.engine.context import Context
-from batchline.errors import NotFound
+from batchline.errors import InvalidRequest, KeyRefused, NotFound, Permanent, Retryable
+from batchline.lanes import parse_lane
 from batchline.providers.protocol import Listed, Provider
 from batchline.store.records import Batch
+
+log = structlog.get_logger("batchline.orphans")
 
 Each = TypeVar("Each")
 
@@ -21,10 +26,11 @@ PAGE = 100
 FIRST_RESULTS = 10
 """So many results of a batch without a tag are looked at to see whose it is."""
 
-Verdict = Literal["foreign", "known", "reconciling", "resume", "duplicate", "adopt"]
+Verdict = Literal["foreign", "elsewhere", "known", "reconciling", "resume", "duplicate", "adopt"]
 Standing = Literal["running", "ended", "unknown"]
 
 ACTIONS: dict[Verdict, str] = {
+    "elsewhere": "leave to the account of its lane",
     "reconciling": "leave to the reconciler",
     "resume": "adopt",
     "adopt": "adopt",
@@ -35,9 +41,10 @@ ACTIONS: dict[Verdict, str] = {
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """A provider batch that no batch of the store has claimed, and what the audit makes of it.
 
-    ``foreign``: not ours, or not to be told yet. ``known``: its claim came while the list was read. ``reconciling``: the
-    reconciler is about to find it. ``resume``: the attempt of ``batch`` that the store forgot. ``duplicate``: a second batch
-    of the attempt of ``batch``. ``adopt``: the store forgot it whole.
+    ``foreign``: not ours, or not to be told yet. ``elsewhere``: its lane is of another account, of these settings or of
+    another installation's. ``known``: it is claimed by that account, or its claim came while the list was read.
+    ``reconciling``: the reconciler is about to find it. ``resume``: the attempt of ``batch`` that the store forgot.
+    ``duplicate``: a second batch of the attempt of ``batch``. ``adopt``: the store forgot it whole.
     """
 
     listed: Listed
@@ -73,12 +80,30 @@ def unclaimed(context: Context, account: str, page: list[Listed]) -> list[Listed
     return [listed for listed in page if listed.provider_id not in known and not listed.dead]
 
 
-def judge(context: Context, provider: Provider, listed: Listed) -> Finding:
-    """Tell whose an unclaimed provider batch is. Raises ProviderError, StoreError."""
+def carries_nothing(batch: Batch) -> bool:
+    """Whether a batch was found at the provider and none of its requests is owed here: nobody waits for it."""
+    return batch.orphan and not batch.embarks and not batch.riders
+
+
+def may_be_theirs(batch: Batch) -> bool:
+    """Whether a batch may be somebody else's, and so must not be cancelled.
+
+    It was adopted without proof; or it was found by our mark, which another installation with the same key has as well,
+    and no request of ours has come aboard.
+    """
+    return not batch.proven or (batch.orphan and not batch.riders)
+
+
+def judge(context: Context, account: str, provider: Provider, listed: Listed) -> Finding:
+    """Tell whose an unclaimed provider batch in an account's list is. Raises ProviderError, StoreError."""
     if not provider.tagged:
-        listed = _identified(context, provider, listed)
-    if not listed.lane:
+        listed = _identified(context, account, provider, listed)
+    owner = _account(listed.lane)
+    if not owner:
         return Finding(listed=listed, verdict="foreign")
+    if owner != account:
+        claimed = context.store.orphans.claimed(owner, [listed.provider_id])
+        return Finding(listed=listed, verdict="known" if claimed else "elsewhere")
     batch = context.store.batches.get(listed.batch_id) if listed.batch_id else None
     if batch is None:
         return Finding(listed=listed, verdict="adopt")
@@ -96,7 +121,7 @@ def look(context: Context, account: str) -> list[Orphan]:
     since_ms = context.clock() - int(context.settings.reconcile.audit_window * 1000)
     for page in pages(provider.recent(since_ms)):
         there.update(listed.provider_id for listed in page)
-        findings = (judge(context, provider, listed) for listed in unclaimed(context, account, page))
+        findings = (judge(context, account, provider, listed) for listed in unclaimed(context, account, page))
         found += [_orphan(account, finding) for finding in findings if finding.verdict in ACTIONS]
     for batch in context.store.batches.records(context.store.batches.open_ids()):
         if batch.account == account and batch.state == "submitted" and batch.provider_id not in there:
@@ -117,18 +142,48 @@ def _unproven(batch: Batch) -> bool:
     return batch.state in {"submitted", "ended"} and not batch.proven
 
 
-def _identified(context: Context, provider: Provider, listed: Listed) -> Listed:
-    """Tell by its first results whose a batch without a tag is; one that still runs tells nothing yet."""
+def _account(lane: str) -> str:
+    """Return the account in a lane's name, '' when it is no lane."""
+    try:
+        return parse_lane(lane).account
+    except InvalidRequest:
+        return ""
+
+
+def _identified(context: Context, account: str, provider: Provider, listed: Listed) -> Listed:
+    """Tell by its first results whose a batch without a tag is; one that still runs tells nothing yet.
+
+    One whose results are refused or cannot be read tells nothing either: it must not hold up the whole account.
+    """
     if listed.running:
         return listed
-    results = provider.results(provider.poll(listed.provider_id))
-    for result in islice(results, FIRST_RESULTS):
-        custom_id = custom_ids.parse(result.custom_id)
-        if custom_id is not None:
-            lanes = (lane for lane in context.store.intake.lanes() if custom_ids.lane_hash(lane) == custom_id.lane_hash)
-            owner = _open_attempt(context, custom_id.nonce)
-            return msgspec.structs.replace(listed, lane=next(lanes, ""), nonce=custom_id.nonce, batch_id=owner)
-    return listed
+    try:
+        custom_id = _first_of_ours(provider, listed)
+    except KeyRefused:
+        raise
+    except (Permanent, Retryable) as error:
+        if isinstance(error, Retryable) and error.code != "bad_line":
+            raise
+        log.warning(
+            "batch.not_identified",
+            account=account,
+            provider_batch=listed.provider_id,
+            call=error.call,
+            code=error.code,
+            reason=str(error),
+        )
+        return listed
+    if custom_id is None:
+        return listed
+    lanes = (lane for lane in context.store.intake.lanes() if custom_ids.lane_hash(lane) == custom_id.lane_hash)
+    owner = _open_attempt(context, custom_id.nonce)
+    return msgspec.structs.replace(listed, lane=next(lanes, ""), nonce=custom_id.nonce, batch_id=owner)
+
+
+def _first_of_ours(provider: Provider, listed: Listed) -> CustomId | None:
+    results = islice(provider.results(provider.poll(listed.provider_id)), FIRST_RESULTS)
+    parsed = (custom_ids.parse(result.custom_id) for result in results)
+    return next((custom_id for custom_id in parsed if custom_id is not None), None)
 
 
 def _open_attempt(context: Context, nonce: str) -> str:

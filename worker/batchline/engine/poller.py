@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import structlog
 
-from batchline.engine import cancelling, refusals, settler, stuck, transitions, unknown
+from batchline.engine import cancelling, orphans, refusals, settler, stuck, transitions, unknown
 from batchline.engine.context import Context, Target, target
 from batchline.engine.leases import LeaseKeeper
 from batchline.errors import NotFound, Paused, ProviderError, PutOff
@@ -15,6 +15,9 @@ from batchline.store import keys
 from batchline.store.records import Batch
 
 log = structlog.get_logger("batchline.poller")
+
+UNKNOWN = "its provider does not know it and it can cost nothing more: its requests go again; if it ran, it was paid for nothing"
+"""Why a batch is given up that is lost."""
 
 
 def poll(context: Context, batch_id: str) -> None:
@@ -37,6 +40,11 @@ def poll(context: Context, batch_id: str) -> None:
             _advance(context, where, batch)
         except NotFound as error:
             _unknown(context, where, batch, error)
+        except ProviderError as error:
+            if error.code not in settler.UNREADABLE or not _is_given_up(context, batch):
+                _note_short(context, batch, error)
+                raise
+            _give_up(context, where, batch, f"its results cannot be read and it was cancelled: {error}")
     except PutOff as why:
         _put_off(context, batch, why)
     except ProviderError as error:
@@ -50,7 +58,7 @@ def poll(context: Context, batch_id: str) -> None:
 def _advance(context: Context, where: Target, batch: Batch) -> None:
     provider = context.provider(batch.account)
     if batch.state == "ended":
-        progress = msgspec.json.decode(batch.results, type=Progress)
+        batch, progress = _as_ended(context, batch, provider)
         settler.settle(context, where, batch, provider, progress)
         return
     # A provider may take longer to answer than a lease lasts.
@@ -70,14 +78,47 @@ def _advance(context: Context, where: Target, batch: Batch) -> None:
 
 
 def _end(context: Context, where: Target, batch: Batch, provider: Provider, progress: Progress) -> None:
-    ended_ms = progress.ended_ms or context.clock()
-    results = msgspec.json.encode(progress)
-    context.store.batches.ended(batch, outcome=progress.outcome or "", ended_ms=ended_ms, results=results)
+    ended = _note_end(context, batch, progress)
     log.info("batch.ended", batch=batch.id, lane=batch.lane, provider_batch=batch.provider_id, outcome=progress.outcome)
-    ended = msgspec.structs.replace(
-        batch, state="ended", outcome=progress.outcome or "", ended_ms=ended_ms, results=results.decode()
-    )
     settler.settle(context, where, ended, provider, progress)
+
+
+def _note_end(context: Context, batch: Batch, progress: Progress) -> Batch:
+    outcome, ended_ms = progress.outcome or "", progress.ended_ms or batch.ended_ms or context.clock()
+    results = msgspec.json.encode(progress)
+    context.store.batches.ended(batch, outcome=outcome, ended_ms=ended_ms, results=results)
+    return msgspec.structs.replace(batch, state="ended", outcome=outcome, ended_ms=ended_ms, results=results.decode())
+
+
+def _as_ended(context: Context, batch: Batch, provider: Provider) -> tuple[Batch, Progress]:
+    """Return what an ended batch is read from. One whose results were not all there is asked for again: it may have other files now."""
+    noted = msgspec.json.decode(batch.results, type=Progress)
+    if not batch.short_since and not batch.unread_since:
+        return batch, noted
+    try:
+        with LeaseKeeper(context.store, batch, lease_s=context.settings.lease_seconds):
+            progress = provider.poll(batch.provider_id)
+    except NotFound:
+        return batch, noted
+    if progress.outcome is None or progress.refusal:
+        return batch, noted
+    progress = msgspec.structs.replace(progress, ran=max(progress.ran, noted.ran))
+    return _note_end(context, batch, progress), progress
+
+
+def _note_short(context: Context, batch: Batch, error: ProviderError) -> None:
+    """Note since when results have too few rows, or cannot be read."""
+    if error.code == "short" and not batch.short_since:
+        context.store.batches.note(batch, short_since=context.clock())
+    if error.code in settler.UNREADABLE and not batch.unread_since:
+        context.store.batches.note(batch, unread_since=context.clock())
+
+
+def _is_given_up(context: Context, batch: Batch) -> bool:
+    """Whether a person gave up results that cannot be read: by a cancel since then, or one that has waited long enough."""
+    if batch.state != "ended" or not batch.cancel_ms or not batch.unread_since:
+        return False
+    return batch.cancel_ms > batch.unread_since or context.clock() - batch.unread_since >= settler.SHORT_MS
 
 
 def _put_off(context: Context, batch: Batch, why: PutOff) -> None:
@@ -91,11 +132,15 @@ def _put_off(context: Context, batch: Batch, why: PutOff) -> None:
 
 
 def _unknown(context: Context, where: Target, batch: Batch, error: NotFound) -> None:
-    """Report what the provider does not know, and give it up once that is safe."""
+    """Report what the provider does not know, and give it up once that is safe: at once where nobody waits for it."""
+    if orphans.carries_nothing(batch):
+        log.info("batch.let_go", batch=batch.id, lane=batch.lane, provider_batch=batch.provider_id, reason=str(error))
+        _end(context, where, batch, context.provider(batch.account), _nothing(batch))
+        return
     wait_s = max(context.settings.poll.max_interval, transitions.asked_s(error))
     unknown.report(context, batch, error, again_in_s=wait_s)
     if _is_lost(context, batch):
-        _give_up(context, where, batch)
+        _give_up(context, where, batch, UNKNOWN)
     else:
         _look_again(context, batch, wait_s)
 
@@ -107,10 +152,10 @@ def _is_lost(context: Context, batch: Batch) -> bool:
         return unknown.fate(context, context.provider(batch.account), batch) == "lost"
 
 
-def _give_up(context: Context, where: Target, batch: Batch) -> None:
+def _give_up(context: Context, where: Target, batch: Batch, why: str) -> None:
     """End a batch that is lost as expired without a result; what was adopted without proof goes back to the reconciler."""
     if not batch.proven:
-        context.store.batches.note(batch, unknown_since=0)
+        context.store.batches.note(batch, unknown_since=0, unread_since=0, short_since=0)
         transitions.disowned(context, batch)
         return
     log.error(
@@ -120,10 +165,14 @@ def _give_up(context: Context, where: Target, batch: Batch) -> None:
         provider_batch=batch.provider_id,
         rows=batch.rows,
         submitted_ms=batch.submitted_ms,
-        reason="its provider does not know it and it can cost nothing more: its requests go again; if it ran, it was paid for nothing",
+        reason=why,
     )
-    nothing = Progress(provider_id=batch.provider_id, status="unknown", outcome="expired")
-    _end(context, where, batch, context.provider(batch.account), nothing)
+    _end(context, where, batch, context.provider(batch.account), _nothing(batch))
+
+
+def _nothing(batch: Batch) -> Progress:
+    """Return the end of a batch that brings nothing."""
+    return Progress(provider_id=batch.provider_id, status="unknown", outcome="expired")
 
 
 def _interval_s(context: Context, batch: Batch) -> float:

@@ -7,22 +7,30 @@ candidate without proof is adopted at once, and proven by the first line of its 
 Nothing is absent before no create call can be running any more and the provider's list has had its lag. Where the batch
 is made from an uploaded file, the file is deleted then, and the list is read once more after another lag: a create that
 a frozen worker sends after that finds no file and ends without a charge.
+
+An account may leave what is uncertain to a person (``on_ambiguous: hold``): then nothing is adopted without proof, and where
+absence cannot be proven (no tags, no file) nothing is sent again either. The batch is held until the setting is ``adopt``
+again, or until it is cancelled: its requests are answered as cancelled once no create call can be running any more.
 """
 
 from __future__ import annotations
 
 import structlog
 
-from batchline.engine import transitions
+from batchline.engine import answers, transitions
 from batchline.engine.context import Context, Target
+from batchline.engine.entries import read_envelope
 from batchline.engine.leases import LeaseKeeper
 from batchline.errors import ProviderError
 from batchline.providers.protocol import Created, Found, Job, Provider
+from batchline.store import keys
 from batchline.store.records import Batch
 
 log = structlog.get_logger("batchline.reconciler")
 
 LOOK_AGAIN_MS = 15_000
+HELD_AGAIN_MS = 60_000
+"""How often a batch that waits for a person is looked for, and reported."""
 
 
 def reconcile(context: Context, where: Target, batch: Batch) -> None:
@@ -59,10 +67,8 @@ def _adopt_proven(context: Context, batch: Batch, provider: Provider, proven: tu
 
 def _resolve(context: Context, where: Target, batch: Batch, provider: Provider, found: Found) -> None:
     candidates = _unclaimed(context, batch, found)
-    account, _, _ = where.ready
-    if candidates and account.on_ambiguous == "hold":
-        log.error("batch.held", batch=batch.id, lane=batch.lane, candidates=[each.provider_id for each in candidates])
-        _look_again(context, batch)
+    if _is_uncertain(where, candidates):
+        _hold(context, where, batch, candidates)
     elif candidates and _others_may_be_creating(context, batch):
         _look_again(context, batch)
     elif candidates:
@@ -73,6 +79,41 @@ def _resolve(context: Context, where: Target, batch: Batch, provider: Provider, 
     elif _is_absent(context, batch, provider):
         log.warning("batch.absent", batch=batch.id, lane=batch.lane, attempt=batch.nonce)
         context.store.batches.again(batch, not_before_ms=context.clock(), reason="absent")
+
+
+def _is_uncertain(where: Target, candidates: list[Created]) -> bool:
+    """Whether a person decides: the account is set so, and neither presence nor absence can be proven."""
+    account, facts, _ = where.ready
+    return account.on_ambiguous == "hold" and (bool(candidates) or not (facts.tagged and facts.has_files))
+
+
+def _hold(context: Context, where: Target, batch: Batch, candidates: list[Created]) -> None:
+    """Keep a batch for a person; one that is to be cancelled is answered so, once no create call can be running."""
+    if context.clock() < absent_from_ms(context, batch):
+        _look_again(context, batch)
+        return
+    listed = [each.provider_id for each in candidates]
+    if batch.cancel_ms:
+        log.warning("batch.given_up", batch=batch.id, lane=batch.lane, attempt=batch.nonce, candidates=listed)
+        _answer_cancelled(context, where, batch)
+        context.store.batches.again(batch, not_before_ms=context.clock(), reason="cancelled")
+        return
+    log.error(
+        "batch.held",
+        batch=batch.id,
+        lane=batch.lane,
+        state=batch.state,
+        candidates=listed,
+        reason="its create may have gone through, and its account is set to hold: set on_ambiguous: adopt to go on, or cancel it",
+    )
+    context.store.batches.release(batch, agenda=keys.AGENDA_ACCUMULATE, next_ms=context.clock() + HELD_AGAIN_MS)
+
+
+def _answer_cancelled(context: Context, where: Target, batch: Batch) -> None:
+    for page in context.store.settling.carried(batch):
+        now_ms = context.clock()
+        rows = [answers.cancelled(read_envelope(owed, where.lane), batch, now_ms=now_ms, sent=True) for owed in page]
+        context.store.settling.settle(where.lane, rows, batch=batch, route="batch", now_ms=now_ms)
 
 
 def _is_absent(context: Context, batch: Batch, provider: Provider) -> bool:
@@ -129,13 +170,15 @@ def _lag_ms(context: Context) -> int:
 
 def _job(where: Target, batch: Batch) -> Job:
     lane = where.lane
+    # A worker's clock that was ahead must not hide the batch that it created.
+    asked_ms = min(batch.intent_ms, batch.asked_ms or batch.intent_ms)
     return Job(
         batch_id=batch.id,
         nonce=batch.nonce,
         endpoint=lane.endpoint,
         model=lane.model,
         rows=batch.rows,
-        intent_ms=batch.intent_ms,
+        intent_ms=asked_ms,
         lane=lane.name,
         beta=lane.beta,
         input_ref=batch.input_ref or None,

@@ -2,17 +2,26 @@
 
 Where the provider does not say who is guilty, the batch is halved until the guilty are alone. Nothing was run and
 nothing is charged, so no attempt is used up.
+
+A provider whose queue is full (OpenAI's enqueued tokens, counted per organization and model) is waited for, longer each
+time. The batch may also be larger than the whole queue, and no answer tells the two apart: it is halved when nothing else of
+the account can be what fills the queue, or when waiting did not help and no batch as large was let in. One of fewer bytes
+than the limit that the provider names is tokens waits longer before that. A single request is never given up here: other
+applications may use the limit too. It is reported as an error, and waits.
 """
 
 from __future__ import annotations
 
+import re
+
+import msgspec
 import structlog
 
 from batchline import custom_ids
 from batchline.engine import answers
-from batchline.engine.context import Context, Target
+from batchline.engine.context import Context, Target, target
 from batchline.engine.entries import read_envelope
-from batchline.errors import Permanent
+from batchline.errors import KeyRefused, NotFound, Permanent
 from batchline.providers.protocol import Refusal, RowRefusal
 from batchline.store.records import Batch, Owed
 
@@ -20,7 +29,20 @@ log = structlog.get_logger("batchline.refusals")
 
 PAGE = 500
 BUSY_AGAIN_S = 60.0
-"""How long a batch waits after its provider said that its queue is full."""
+"""How long a batch waits after its provider said for the first time that its queue is full; each time doubles it."""
+BUSY_MAX_S = 900.0
+BUSY_TIMES = 3
+"""So often a batch finds the queue full before waiting alone is thought to be no help."""
+QUEUE_FULL = "token_limit_exceeded"
+"""Source: github.com/openai/openai-python/issues/2084"""
+LONG_TIMES = 12
+"""The same for a batch of fewer bytes than the limit is tokens: only images and files by reference make it too large."""
+AWAY = frozenset({"submitting", "reconciling", "submitted"})
+RUNNING = frozenset({"in_progress", "finalizing"})
+"""What OpenAI says of a batch that it let into its queue. Source: developers.openai.com/api/docs/guides/batch"""
+_LIMIT = re.compile(r"Limit: ([\d,]*\d)")
+MISDIRECTED = frozenset({"301", "302", "303", "307", "308", "404", "405", "UnsupportedProtocol", "InvalidURL"})
+"""Answers to an upload that say that the account's base_url is wrong: no request is at fault."""
 SHARED_FAULTS = frozenset(
     {"model_not_found", "invalid_model", "unsupported_model", "invalid_endpoint", "permission_denied"}
 )
@@ -39,8 +61,7 @@ def refused(context: Context, where: Target, batch: Batch, refusal: Refusal) -> 
     )
     now_ms = context.clock()
     if refusal.scope == "busy":
-        again_ms = now_ms + int(BUSY_AGAIN_S * 1000)
-        context.store.batches.again(batch, not_before_ms=again_ms, reason=refusal.code)
+        _wait_for_room(context, where, batch, refusal)
     elif refusal.scope == "rows" and _settle_rows(context, where, batch, refusal.rows):
         context.store.batches.again(batch, not_before_ms=now_ms, reason=refusal.code)
     else:
@@ -51,6 +72,57 @@ def refused_at_create(context: Context, where: Target, batch: Batch, error: Perm
     """Deal with a create call that the provider refused (4xx; state ``submitting``): nothing was created."""
     log.warning("batch.refused", batch=batch.id, lane=batch.lane, code=error.code, scope="unknown", guilty=0)
     _settle_alone_or_halve(context, where, batch, code=error.code, message=str(error))
+
+
+def is_file_at_fault(error: Permanent) -> bool:
+    """Whether an upload was refused for what was uploaded (too large, say), not for the key or the address."""
+    return not isinstance(error, KeyRefused | NotFound) and error.code not in MISDIRECTED
+
+
+def refused_at_upload(context: Context, where: Target, batch: Batch, error: Permanent, *, rows: int) -> None:
+    """Deal with a file of so many rows that the provider does not take (4xx; state ``cut``): nothing was created."""
+    log.warning("batch.refused", batch=batch.id, lane=batch.lane, code=error.code, scope="upload", guilty=0)
+    sent = msgspec.structs.replace(batch, rows=rows)
+    _settle_alone_or_halve(context, where, sent, code=error.code, message=str(error))
+
+
+def _wait_for_room(context: Context, where: Target, batch: Batch, refusal: Refusal) -> None:
+    """Let a batch wait for its provider's queue, or for its file; halve it where it may be larger than the whole queue."""
+    times = batch.again + 1 if batch.reason == refusal.code else 1
+    wait_s = min(BUSY_AGAIN_S * 2 ** min(times - 1, 10), BUSY_MAX_S)
+    too_large = refusal.code == QUEUE_FULL and _may_be_too_large(context, where, batch, refusal, times=times)
+    again_ms = context.clock() + int(wait_s * 1000)
+    context.store.batches.again(batch, not_before_ms=again_ms, reason=refusal.code)
+    if too_large and batch.rows > 1:
+        halve(context, batch, not_before_ms=again_ms)
+    elif too_large and times >= BUSY_TIMES:
+        log.error(
+            "batch.no_room",
+            batch=batch.id,
+            lane=batch.lane,
+            row_bytes=batch.row_bytes,
+            times=times,
+            again_in_s=wait_s,
+            reason="one request alone does not get into the provider's queue: raise the account's limit there, see what "
+            "other applications have in its queue, or cancel the batch",
+        )
+
+
+def _may_be_too_large(context: Context, where: Target, batch: Batch, refusal: Refusal, *, times: int) -> bool:
+    """Whether a batch that found the queue full so many times may be larger than the whole queue."""
+    limit = _LIMIT.search(refusal.message)
+    small = limit is not None and batch.row_bytes < int(limit[1].replace(",", ""))
+    records = context.store.batches.records(context.store.batches.open_ids())
+    others = [each for each in records if each.id != batch.id and each.account == batch.account and each.state in AWAY]
+    if times < (LONG_TIMES if small else BUSY_TIMES):
+        return not small and not others
+    # What was let in shows what the queue can hold: one that is no larger only has to wait for its turn.
+    return not any(
+        each.status in RUNNING
+        and each.row_bytes >= batch.row_bytes
+        and target(context.settings, each.lane).lane.model == where.lane.model
+        for each in others
+    )
 
 
 def _settle_rows(context: Context, where: Target, batch: Batch, rows: tuple[RowRefusal, ...]) -> int:
@@ -71,7 +143,7 @@ def _settle_alone_or_halve(context: Context, where: Target, batch: Batch, *, cod
             _reject(context, where, batch, [(owed, code, message) for owed in page])
     context.store.batches.again(batch, not_before_ms=context.clock(), reason=code or "refused")
     if not guilty:
-        halve(context, batch)
+        halve(context, batch, not_before_ms=context.clock())
 
 
 def _reject(context: Context, where: Target, batch: Batch, guilty: list[tuple[Owed, str, str]]) -> None:
@@ -83,8 +155,11 @@ def _reject(context: Context, where: Target, batch: Batch, guilty: list[tuple[Ow
     context.store.settling.settle(where.lane, settled, batch=batch, route="batch", now_ms=now_ms)
 
 
-def halve(context: Context, batch: Batch) -> None:
-    """Split a batch in ``cut``: its riders from its range, or what it has of either in the middle."""
+def halve(context: Context, batch: Batch, *, not_before_ms: int) -> None:
+    """Split a batch in ``cut``: its riders from its range, or what it has of either in the middle.
+
+    The new one goes on at ``not_before_ms`` (unix ms).
+    """
     riders, in_range = 0, []
     for page in context.store.settling.carried(batch):
         riders += sum(1 for owed in page if owed.attempts)
@@ -98,7 +173,7 @@ def halve(context: Context, batch: Batch) -> None:
         tokens=batch.tokens * requests // max(len(in_range), 1),
         total_bytes=batch.bytes * requests // max(len(in_range), 1),
         keep_riders=keep_riders,
-        not_before_ms=context.clock(),
+        not_before_ms=not_before_ms,
     )
     log.info("batch.halved", batch=batch.id, lane=batch.lane, kept=requests + keep_riders)
 

@@ -13,7 +13,7 @@ from batchline.engine import answers, pressure, transitions
 from batchline.engine.context import Context, Target
 from batchline.engine.entries import Envelope, Failure, read_envelope
 from batchline.engine.leases import LeaseKeeper
-from batchline.errors import Retryable
+from batchline.errors import ProviderError, Retryable
 from batchline.providers.protocol import Progress, Provider, Result
 from batchline.store.records import Batch, Owed
 from batchline.store.settling import Answer, Retry
@@ -23,6 +23,12 @@ log = structlog.get_logger("batchline.settler")
 CHUNK_RESULTS = 500
 CHUNK_BYTES = 1_000_000
 SWEEPS = 3
+SHORT_MS = 3_600_000
+"""How long results may have fewer rows than the provider says were run, before what has none counts as ``missing``."""
+RAN = frozenset({"succeeded", "rejected", "retryable"})
+"""Kinds of results of rows that were run."""
+UNREADABLE = frozenset({"bad_line", "line_too_long", "unread"})
+"""Codes of errors that say: the results are there, and are nothing that can be read as results of this batch."""
 UNANSWERED = {"expired": "expired", "cancelled": "cancelled"}
 """Why a row without any result has none, by the batch's outcome; else it is ``missing``."""
 
@@ -30,13 +36,15 @@ UNANSWERED = {"expired": "expired", "cancelled": "cancelled"}
 class Pass(msgspec.Struct, kw_only=True):
     """What one complete pass over a batch's results has seen; the cost is of all rows, settled by it or not.
 
-    ``proven``: it is certain that the results are of our attempt. ``costed`` holds hashes of the custom_ids whose cost was added: a row that stands twice was run once.
+    ``proven``: it is certain that the results are of our attempt. ``ran`` and ``costed`` hold hashes of the custom_ids that
+    were run, and of those whose cost was added: a row that stands twice was run once.
     """
 
     proven: bool
     rows: int = 0
     unknown: int = 0
     paid_nano: int = 0
+    ran: set[int] = msgspec.field(default_factory=set)
     costed: set[int] = msgspec.field(default_factory=set)
 
     def add_cost(self, custom_id: str, paid_nano: int) -> None:
@@ -50,7 +58,7 @@ def settle(context: Context, where: Target, batch: Batch, provider: Provider, pr
     """Read all results of an ended batch, settle them, and close the batch.
 
     Can be repeated from the start at any time: what was settled before is skipped. Raises Retryable when the results
-    cannot be read to their end, PutOff between two chunks, LeaseLost, StoreError.
+    cannot be read to their end or have too few rows, PutOff between two chunks, LeaseLost, StoreError.
     """
     seen = Pass(proven=batch.proven)
     with LeaseKeeper(
@@ -60,11 +68,12 @@ def settle(context: Context, where: Target, batch: Batch, provider: Provider, pr
         for chunk in chunks(provider.results(progress)):
             keeper.check()
             if not seen.proven and not _proves(batch, chunk):
-                transitions.disowned(context, batch)
+                _disown(context, batch)
                 return
             seen.proven = True
             _settle_chunk(context, where, batch, chunk, seen)
         _refuse_unread(batch, seen)
+        _refuse_short(context, batch, progress, seen)
         for _ in range(SWEEPS):
             for page in context.store.settling.carried(batch):
                 keeper.check()
@@ -80,22 +89,32 @@ def settle(context: Context, where: Target, batch: Batch, provider: Provider, pr
 
 
 def chunks(results: Iterable[Result]) -> Iterator[list[Result]]:
-    """Group results so that one script call takes at most 500 of them, or about 1 MB."""
+    """Group results so that one script call takes at most 500 of them, or about 1 MB.
+
+    Where they cannot be read on, the chunk that was begun comes before the error: what is whole is settled.
+    """
     chunk: list[Result] = []
     size = 0
-    for result in results:
-        chunk.append(result)
-        size += result.size
-        if len(chunk) >= CHUNK_RESULTS or size >= CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
+    broken: ProviderError | None = None
+    try:
+        for result in results:
+            chunk.append(result)
+            size += result.size
+            if len(chunk) >= CHUNK_RESULTS or size >= CHUNK_BYTES:
+                yield chunk
+                chunk, size = [], 0
+    except ProviderError as error:
+        broken = error
     if chunk:
         yield chunk
+    if broken is not None:
+        raise broken
 
 
 def _settle_chunk(context: Context, where: Target, batch: Batch, chunk: list[Result], seen: Pass) -> None:
     ours = [(custom_id, result) for result in chunk if (custom_id := _ours(where, result))]
     seen.rows += len(chunk)
+    seen.ran.update(hash(result.custom_id) for result in chunk if result.kind in RAN)
     seen.unknown += len(chunk) - len(ours)
     owed = context.store.settling.owed(where.lane.name, [custom_id.entry_id for custom_id, _ in ours])
     settling = _Chunk(context, where, batch)
@@ -200,7 +219,44 @@ def _refuse_unread(batch: Batch, seen: Pass) -> None:
             f"the results of provider batch {batch.provider_id} hold no row of batch {batch.id}; it is held for a person to decide",
             account=batch.account,
             call="results",
+            code="unread",
         )
+
+
+def _refuse_short(context: Context, batch: Batch, progress: Progress, seen: Pass) -> None:
+    """Give up nothing, for a while, where the provider says that more rows were run than there are results: they are paid for.
+
+    The rest may come with the next look: half of a file was served, or it was not there yet.
+    """
+    read = len(seen.ran)
+    if read >= progress.ran:
+        return
+    short_ms = context.clock() - batch.short_since if batch.short_since else 0
+    over = short_ms >= SHORT_MS
+    log.error(
+        "result.short",
+        batch=batch.id,
+        lane=batch.lane,
+        provider_batch=batch.provider_id,
+        rows=read,
+        ran=progress.ran,
+        for_s=short_ms // 1000,
+        action="send again: what was run and is not told of is paid for twice" if over else "look again",
+    )
+    if not over:
+        raise Retryable(
+            f"provider batch {batch.provider_id} has results of {read:,} rows and says that {progress.ran:,} were run; the rest is looked for again",
+            account=batch.account,
+            call="results",
+            code="short",
+            retry_after_s=short_ms / 1000,
+        )
+
+
+def _disown(context: Context, batch: Batch) -> None:
+    if batch.short_since or batch.unread_since:
+        context.store.batches.note(batch, short_since=0, unread_since=0)
+    transitions.disowned(context, batch)
 
 
 def _paid_by(context: Context, batch: Batch) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 
+from batchline.engine import orphans
 from batchline.engine.context import Context
 from batchline.providers.protocol import Progress, Provider
 from batchline.store.records import Batch
@@ -14,7 +15,8 @@ log = structlog.get_logger("batchline.stuck")
 def follow(context: Context, batch: Batch, provider: Provider, progress: Progress) -> None:
     """Note the progress of a running batch. One that is stuck is reported at each poll, and cancelled where that is set.
 
-    What was adopted without proof may be somebody else's: it is reported and never cancelled. A cancelled batch ends like any other: what it has is settled, the rest goes again. Raises ProviderError, LeaseLost.
+    What may be somebody else's (`orphans.may_be_theirs`) is reported and never cancelled. A cancelled batch ends like any
+    other: what it has is settled, the rest goes again. Raises ProviderError, LeaseLost.
     """
     now_ms = context.clock()
     if (progress.done, progress.status) != (batch.done, batch.status):
@@ -38,5 +40,5 @@ def follow(context: Context, batch: Batch, provider: Provider, progress: Progres
         for_s=(now_ms - since_ms) // 1000,
         action=stuck.action,
     )
-    if stuck.action == "cancel" and batch.proven:
+    if stuck.action == "cancel" and not orphans.may_be_theirs(batch):
         provider.cancel(batch.provider_id)

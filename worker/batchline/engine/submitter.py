@@ -145,7 +145,11 @@ def _send(
         job = _uploaded(provider, watched(rows, keeper.check), job)
     except ProviderError as error:
         keeper.check()  # what broke the upload off may have been a check, and the SDK calls it a broken connection
-        _put_off(context, batch, error)
+        if isinstance(error, Permanent) and refusals.is_file_at_fault(error):
+            keeper.stop()
+            refusals.refused_at_upload(context, where, batch, error, rows=rendered.rows)
+        else:
+            _put_off(context, batch, error)
         return
     keeper.check()
     keeper.stop()

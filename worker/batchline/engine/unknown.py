@@ -84,8 +84,12 @@ def lost_from_ms(batch: Batch) -> int:
     """Return from when (unix ms) nothing can be charged for a batch that is still unknown then."""
     if not batch.unknown_since:
         return 2**62
-    over_ms = batch.expires_ms or batch.submitted_ms + WINDOW_MS
-    return max(over_ms, batch.unknown_since) + MARGIN_MS
+    return max(over_ms(batch), batch.unknown_since + MARGIN_MS)
+
+
+def over_ms(batch: Batch) -> int:
+    """Return from when (unix ms) a submitted batch does not run any more, whatever became of it."""
+    return (batch.expires_ms or batch.submitted_ms + WINDOW_MS) + MARGIN_MS
 
 
 def _by_the_list(context: Context, provider: Provider, batch: Batch) -> Fate:

@@ -18,21 +18,27 @@ _ANY = msgspec.json.Decoder(msgspec.Raw)
 def parsed(lines: Iterable[bytes], parse: Callable[[bytes], Result], *, account: str, source: str) -> Iterator[Result]:
     """Parse result lines; blank ones are passed over.
 
-    Raises Retryable on a line that does not parse (a cut stream ends in one): what cannot be read is never "missing".
-    Raises Permanent on one that is longer than may be held in memory.
+    Raises Retryable after the last line when one of them did not parse (a cut stream ends in one): the others are whole,
+    and what cannot be read is never "missing". Raises Permanent on a line that is longer than may be held in memory.
     """
     number = 0
+    torn = ""
     try:
         for line in lines:
             number += 1
             if line and not line.isspace():
-                yield parse(line)
-    except BadLine as exc:
-        message = f"results of account {account!r}: line {number} of {source} is {exc}; the pass starts over"
-        raise Retryable(message, account=account, call="results", code="bad_line") from None
+                try:
+                    result = parse(line)
+                except BadLine as exc:
+                    torn = torn or f"line {number} of {source} is {exc}"
+                else:
+                    yield result
     except LineTooLong as exc:
         message = f"results of account {account!r}: in {source}, after line {number}, {exc}"
         raise Permanent(message, account=account, call="results", code="line_too_long") from None
+    if torn:
+        message = f"results of account {account!r}: {torn}; the pass starts over"
+        raise Retryable(message, account=account, call="results", code="bad_line")
 
 
 def answered(content: bytes, usage_of: Callable[[bytes], Usage | None]) -> Result:

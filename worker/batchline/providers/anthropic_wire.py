@@ -114,10 +114,12 @@ def progress_of(batch: Batch) -> Progress:
         outcome=outcome,
         total=counts.processing + counts.done,
         done=counts.done,
+        ran=counts.succeeded + counts.errored,
         created_ms=_ms(batch.created_at),
         expires_ms=_ms(batch.expires_at),
         ended_ms=_ms(batch.ended_at),
-        results=(batch.results_url,) if outcome and batch.results_url else (),
+        # An ended batch has results even where it does not say where: they have an address that is known.
+        results=(batch.results_url or f"/v1/messages/batches/{batch.id}/results",) if outcome else (),
     )
 
 

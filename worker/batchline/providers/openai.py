@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from batchline.errors import Ambiguous, Permanent, ProviderError, Retryable
+from batchline.errors import Ambiguous, NotFound, Permanent, ProviderError, Retryable
 from batchline.providers.answers import answered, parsed, rejected
 from batchline.providers.failures import CONNECT_S, READ_S, CallRules, Keyed, timeouts, translated
 from batchline.providers.lines import BadLine, LineTooLong, decode_line, split_lines
@@ -126,14 +126,19 @@ class OpenAIProvider:
             return created_of(parse_batch(answer.content))
 
     def find(self, job: Job) -> Found:
-        """Look for the attempt's nonce in the batches' metadata, newest first, back to just before the intent."""
+        """Look for the attempt's nonce in the batches' metadata, newest first, back to just before the intent.
+
+        One that was refused as a whole is left out, unless there is none but such.
+        """
         oldest_s = job.intent_ms / 1000 - LIST_MARGIN_S
-        proven: list[Created] = []
+        ours: list[Batch] = []
         for page in self._pages():
-            proven += [created_of(b) for b in page if (b.metadata or {}).get("batchline_nonce") == job.nonce]
+            ours += [b for b in page if (b.metadata or {}).get("batchline_nonce") == job.nonce]
             if all(b.created_at is not None and b.created_at < oldest_s for b in page):
                 break
-        return Found(proven=tuple(proven))
+        # One that was refused as a whole never runs: where there is another one beside it, that is the batch.
+        alive = [b for b in ours if not listed_of(b).dead]
+        return Found(proven=tuple(created_of(b) for b in alive or ours[-1:]))
 
     def recent(self, since_ms: int) -> Iterator[Listed]:
         """List the account's batches created since then, newest first."""
@@ -144,14 +149,24 @@ class OpenAIProvider:
                 return
 
     def sent(self, provider_id: str) -> Iterator[str]:
-        """Read the custom_ids of a batch back from its uploaded file; nothing when the file is gone."""
+        """Read the custom_ids of a batch back from its uploaded file; nothing when the file is gone.
+
+        Raises NotFound when the batch itself is not known, Retryable on a line that does not parse.
+        """
         with self._calling("sent") as client:
             batch = parse_batch(client.batches.with_raw_response.retrieve(provider_id).content)
         if not batch.input_file_id:
             return
-        with contextlib.closing(self._content("sent", batch.input_file_id)) as content:
-            for line in content:
-                yield custom_id_of(line)
+        try:
+            with contextlib.closing(self._content("sent", batch.input_file_id)) as content:
+                for line in content:
+                    yield custom_id_of(line)
+        except NotFound:
+            return
+        except BadLine as exc:
+            name = self._access.name
+            message = f"file {batch.input_file_id} of account {name!r} has a line that is {exc}; it is read again later"
+            raise Retryable(message, account=name, call="sent", code="bad_line") from None
 
     def _pages(self) -> Iterator[list[Batch]]:
         after: str | None = None

@@ -194,6 +194,7 @@ def progress_of(batch: Batch) -> Progress:
     """Return how a batch is doing, without its refusal. A status that is not known counts as running.
 
     A "completed" batch may have failed in every row and have no output file; both files are results where they exist.
+    Rows that expired or were cancelled are not in the counts, but in the total (observed, not documented).
     """
     counts = batch.request_counts or _Counts()
     ended = batch.completed_at or batch.failed_at or batch.expired_at or batch.cancelled_at
@@ -203,6 +204,7 @@ def progress_of(batch: Batch) -> Progress:
         outcome=_ENDED.get(batch.status),
         total=counts.total,
         done=counts.completed + counts.failed,
+        ran=counts.completed + counts.failed,
         created_ms=_ms(batch.created_at),
         expires_ms=_ms(batch.expires_at),
         ended_ms=_ms(ended),

@@ -127,6 +127,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     refusal: Refusal | None = None
     total: int = 0
     done: int = 0
+    ran: int = 0
+    """How many rows were run to their end, well or not: each of them has a result and may have been paid for."""
     created_ms: int = 0
     expires_ms: int = 0
     ended_ms: int = 0
@@ -171,13 +173,13 @@ class Provider(Protocol):
         """Create the batch: one call, never retried. Raises Ambiguous when it may have happened."""
 
     def find(self, job: Job) -> Found:
-        """Look for the batch that an attempt may have created."""
+        """Look for the batch that an attempt may have created; one refused as a whole only where there is no other."""
 
     def recent(self, since_ms: int) -> Iterator[Listed]:
         """List the account's batches created since then, newest first, ours and others'."""
 
     def sent(self, provider_id: str) -> Iterator[str]:
-        """Read back the custom_ids of a batch from its uploaded file; nothing where there is no file."""
+        """Read back the custom_ids of a batch from its uploaded file; nothing where there is no file (any more)."""
 
     def uploads(self, since_ms: int) -> Iterator[Upload]:
         """List the files of rows uploaded since then, newest first, ours and others'; nothing where there are no files."""

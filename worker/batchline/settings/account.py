@@ -23,8 +23,9 @@ class Account(BaseModel):
     """How to reach one account of a provider, and how much it takes.
 
     ``discount`` is the account's own share off the list price in a batch (0.5 is half price), None for the provider's
-    known batch prices. ``on_ambiguous`` says what happens when a create may have gone through and one batch was found
-    that may be it: ``adopt`` it, or ``hold`` the batch for a person to decide.
+    known batch prices. ``on_ambiguous`` says what happens when a create may have gone through and nothing proves whether it
+    did: ``adopt`` what was found, and send again what was not found; or ``hold`` the batch, neither adopted nor sent again,
+    until a person sets ``adopt`` or cancels it. What is proven (our tag, or its absence) is never held.
     """
 
     model_config = FROZEN

@@ -60,7 +60,6 @@ class Orphans:
         where = [
             keys.batch(batch_id),
             keys.provider_batch(account, provider_id),
-            keys.account_open(account),
             keys.AGENDA_POLL,
         ]
         arguments: list[Argument] = [batch_id, lane, account, provider_id, nonce, rows, created_ms, expires_ms, now_ms]
@@ -81,6 +80,7 @@ class Orphans:
             keys.attempts(batch.lane),
             keys.retry(batch.lane),
             keys.walk(batch.lane),
+            keys.account_open(batch.account),
             *waiting,
         ]
         ends = keys.riders("").removeprefix(keys.batch(""))

@@ -1,8 +1,7 @@
 #!lua flags=allow-oom
 -- Put a provider's batch of ours on record that the store does not know (any more). Its range is empty: its answers settle
--- requests wherever these are; `embark` gives it those that nobody else carries.
--- KEYS 1 batch (hash)  2 the claim on the provider's batch (string)  3 the account's open batches (hash)
---      4 agenda of poll (zset)
+-- requests wherever these are; `embark` gives it those that nobody else carries. Until then it takes no room of the account.
+-- KEYS 1 batch (hash)  2 the claim on the provider's batch (string)  3 agenda of poll (zset)
 -- ARGV 1 batch id  2 lane  3 account  4 provider id  5 nonce of the attempt  6 rows  7 created  8 expires  9 now (ms)
 -- Returns 1, or 0 when the provider's batch is claimed or the id is taken.
 local owner = redis.call('GET', KEYS[2])
@@ -18,6 +17,5 @@ redis.call('HSET', KEYS[1], 'id', ARGV[1], 'lane', ARGV[2], 'account', ARGV[3], 
            'rows', ARGV[6], 'intent_ms', ARGV[7], 'provider_id', ARGV[4], 'submitted_ms', ARGV[7],
            'expires_ms', ARGV[8], 'proven', 1, 'orphan', 1, 'embarks', 1)
 redis.call('SET', KEYS[2], ARGV[1])
-redis.call('HSET', KEYS[3], ARGV[1], '0:0')
-redis.call('ZADD', KEYS[4], ARGV[9], ARGV[1])
+redis.call('ZADD', KEYS[3], ARGV[9], ARGV[1])
 return 1

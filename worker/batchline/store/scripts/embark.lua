@@ -2,8 +2,9 @@
 -- Make entries riders of a batch that the audit brought back, so that nothing sends them again while it may still answer
 -- them: those that nobody carries, beyond the last cut or in the retry pool, and those that a batch in `cut` carries,
 -- which loses its lease then: what its worker has rendered must not be created any more. The others are left where they are.
+-- With riders the batch takes room of the account: one without may be another installation's, which has the same key.
 -- KEYS 1 batch (hash)  2 riders (zset)  3 requests (stream)  4 attempts (hash)  5 retry pool (zset)  6 walk (hash)
---      then of each batch of the lane that was seen in `cut`: itself (hash), its riders (zset)
+--      7 the account's open batches (hash)  then of each batch of the lane that was seen in `cut`: itself (hash), its riders (zset)
 -- ARGV 1 fence  2 attempts record of an entry that was never retried (JSON)  3 '1' when these are the last
 --      4 key prefix of batches  5 what their riders' keys end with  6.. entry ids
 -- Returns how many ride along now. Error LEASELOST.
@@ -11,7 +12,7 @@
 --@include carry
 local cut = redis.call('HGET', KEYS[6], 'cut') or '0-0'
 local waiting = {}
-for i = 7, #KEYS, 2 do
+for i = 8, #KEYS, 2 do
   waiting[KEYS[i]] = KEYS[i + 1]
 end
 -- One that was cut since they were looked at: a lane has a new batch only once the one before has left `cut`.
@@ -46,6 +47,10 @@ for i = 6, #ARGV do
   end
 end
 redis.call('HINCRBY', KEYS[1], 'riders', moved)
+local batch = redis.call('HMGET', KEYS[1], 'id', 'state')
+if moved > 0 and batch[2] == 'submitted' then
+  redis.call('HSETNX', KEYS[7], batch[1], '0:0')
+end
 if ARGV[3] == '1' then
   redis.call('HDEL', KEYS[1], 'embarks')
 end
