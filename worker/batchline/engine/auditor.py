@@ -190,6 +190,13 @@ def _sent(context: Context, provider: Provider, batch: Batch) -> Iterator[str]:
             yield custom_id
         if not told:
             progress = provider.poll(batch.provider_id)
+            if progress.outcome is None and context.clock() < unknown.over_ms(batch):
+                raise Retryable(
+                    f"batch {batch.id} runs and its file is gone: what it has is known once it has ended",
+                    account=batch.account,
+                    call="audit",
+                    code="file_gone",
+                )
             yield from (result.custom_id for result in provider.results(progress))
     except KeyRefused:
         raise

@@ -107,18 +107,33 @@ def _as_ended(context: Context, batch: Batch, provider: Provider) -> tuple[Batch
 
 
 def _note_short(context: Context, batch: Batch, error: ProviderError) -> None:
-    """Note since when results have too few rows, or cannot be read."""
-    if error.code == "short" and not batch.short_since:
-        context.store.batches.note(batch, short_since=context.clock())
-    if error.code in settler.UNREADABLE and not batch.unread_since:
-        context.store.batches.note(batch, unread_since=context.clock())
+    """Note since when, and how often, results have had too few rows, or could not be read; the latter raises an alarm."""
+    now_ms = context.clock()
+    if error.code == "short":
+        context.store.batches.note(batch, short_since=batch.short_since or now_ms, short_looks=batch.short_looks + 1)
+    if error.code in settler.UNREADABLE:
+        _note_unread(context, batch)
+        log.error(
+            "result.unreadable",
+            batch=batch.id,
+            lane=batch.lane,
+            provider_batch=batch.provider_id,
+            for_s=(now_ms - (batch.unread_since or now_ms)) // 1000,
+            reason=str(error),
+        )
+
+
+def _note_unread(context: Context, batch: Batch) -> None:
+    since_ms = batch.unread_since or context.clock()
+    context.store.batches.note(batch, unread_since=since_ms, unread_looks=batch.unread_looks + 1)
 
 
 def _is_given_up(context: Context, batch: Batch) -> bool:
     """Whether a person gave up results that cannot be read: by a cancel since then, or one that has waited long enough."""
     if batch.state != "ended" or not batch.cancel_ms or not batch.unread_since:
         return False
-    return batch.cancel_ms > batch.unread_since or context.clock() - batch.unread_since >= settler.SHORT_MS
+    long = context.clock() - batch.unread_since >= settler.SHORT_MS and batch.unread_looks >= settler.LOOKS
+    return batch.cancel_ms > batch.unread_since or long
 
 
 def _put_off(context: Context, batch: Batch, why: PutOff) -> None:
@@ -139,6 +154,8 @@ def _unknown(context: Context, where: Target, batch: Batch, error: NotFound) -> 
         return
     wait_s = max(context.settings.poll.max_interval, transitions.asked_s(error))
     unknown.report(context, batch, error, again_in_s=wait_s)
+    if batch.state == "ended":
+        _note_unread(context, batch)
     if _is_lost(context, batch):
         _give_up(context, where, batch, UNKNOWN)
     else:
@@ -147,7 +164,7 @@ def _unknown(context: Context, where: Target, batch: Batch, error: NotFound) -> 
 
 def _is_lost(context: Context, batch: Batch) -> bool:
     if batch.state == "ended":
-        return batch.cancel_ms > 0  # its results were paid for: only a person gives them up
+        return _is_given_up(context, batch)  # its results were paid for
     with LeaseKeeper(context.store, batch, lease_s=context.settings.lease_seconds):
         return unknown.fate(context, context.provider(batch.account), batch) == "lost"
 
@@ -155,7 +172,7 @@ def _is_lost(context: Context, batch: Batch) -> bool:
 def _give_up(context: Context, where: Target, batch: Batch, why: str) -> None:
     """End a batch that is lost as expired without a result; what was adopted without proof goes back to the reconciler."""
     if not batch.proven:
-        context.store.batches.note(batch, unknown_since=0, unread_since=0, short_since=0)
+        context.store.batches.note(batch, unknown_since=0, unread_since=0, unread_looks=0, short_since=0, short_looks=0)
         transitions.disowned(context, batch)
         return
     log.error(

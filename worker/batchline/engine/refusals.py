@@ -71,12 +71,18 @@ def refused(context: Context, where: Target, batch: Batch, refusal: Refusal) -> 
 def refused_at_create(context: Context, where: Target, batch: Batch, error: Permanent) -> None:
     """Deal with a create call that the provider refused (4xx; state ``submitting``): nothing was created."""
     log.warning("batch.refused", batch=batch.id, lane=batch.lane, code=error.code, scope="unknown", guilty=0)
+    if "cannot find file" in str(error).lower():  # the uploaded file is not there yet, or gone: no row is at fault
+        _wait_for_room(context, where, batch, Refusal(scope="busy", code="invalid_file", message=str(error)))
+        return
     _settle_alone_or_halve(context, where, batch, code=error.code, message=str(error))
 
 
 def is_file_at_fault(error: Permanent) -> bool:
     """Whether an upload was refused for what was uploaded (too large, say), not for the key or the address."""
-    return not isinstance(error, KeyRefused | NotFound) and error.code not in MISDIRECTED
+    if isinstance(error, KeyRefused | NotFound) or error.code in MISDIRECTED:
+        return False
+    told = str(error).lower()
+    return error.code == "413" or "answered 413" in told or "too large" in told
 
 
 def refused_at_upload(context: Context, where: Target, batch: Batch, error: Permanent, *, rows: int) -> None:
@@ -88,13 +94,24 @@ def refused_at_upload(context: Context, where: Target, batch: Batch, error: Perm
 
 def _wait_for_room(context: Context, where: Target, batch: Batch, refusal: Refusal) -> None:
     """Let a batch wait for its provider's queue, or for its file; halve it where it may be larger than the whole queue."""
-    times = batch.again + 1 if batch.reason == refusal.code else 1
+    times = batch.busy + 1
+    context.store.batches.note(batch, busy=times)
     wait_s = min(BUSY_AGAIN_S * 2 ** min(times - 1, 10), BUSY_MAX_S)
     too_large = refusal.code == QUEUE_FULL and _may_be_too_large(context, where, batch, refusal, times=times)
     again_ms = context.clock() + int(wait_s * 1000)
     context.store.batches.again(batch, not_before_ms=again_ms, reason=refusal.code)
     if too_large and batch.rows > 1:
         halve(context, batch, not_before_ms=again_ms)
+    elif refusal.code != QUEUE_FULL and times >= BUSY_TIMES:
+        log.error(
+            "batch.file_not_found",
+            batch=batch.id,
+            lane=batch.lane,
+            times=times,
+            again_in_s=wait_s,
+            reason="its provider does not find the file that was uploaded for it: see that the account's key and base_url "
+            "lead to one project, and whether something deletes its files",
+        )
     elif too_large and times >= BUSY_TIMES:
         log.error(
             "batch.no_room",

@@ -25,6 +25,8 @@ CHUNK_BYTES = 1_000_000
 SWEEPS = 3
 SHORT_MS = 3_600_000
 """How long results may have fewer rows than the provider says were run, before what has none counts as ``missing``."""
+LOOKS = 4
+"""So often they must have been found so as well: while the provider or all workers are away nobody looks."""
 RAN = frozenset({"succeeded", "rejected", "retryable"})
 """Kinds of results of rows that were run."""
 UNREADABLE = frozenset({"bad_line", "line_too_long", "unread"})
@@ -114,7 +116,7 @@ def chunks(results: Iterable[Result]) -> Iterator[list[Result]]:
 def _settle_chunk(context: Context, where: Target, batch: Batch, chunk: list[Result], seen: Pass) -> None:
     ours = [(custom_id, result) for result in chunk if (custom_id := _ours(where, result))]
     seen.rows += len(chunk)
-    seen.ran.update(hash(result.custom_id) for result in chunk if result.kind in RAN)
+    seen.ran.update(hash(result.custom_id) for _, result in ours if result.kind in RAN)
     seen.unknown += len(chunk) - len(ours)
     owed = context.store.settling.owed(where.lane.name, [custom_id.entry_id for custom_id, _ in ours])
     settling = _Chunk(context, where, batch)
@@ -232,7 +234,7 @@ def _refuse_short(context: Context, batch: Batch, progress: Progress, seen: Pass
     if read >= progress.ran:
         return
     short_ms = context.clock() - batch.short_since if batch.short_since else 0
-    over = short_ms >= SHORT_MS
+    over = short_ms >= SHORT_MS and batch.short_looks >= LOOKS
     log.error(
         "result.short",
         batch=batch.id,
@@ -255,7 +257,7 @@ def _refuse_short(context: Context, batch: Batch, progress: Progress, seen: Pass
 
 def _disown(context: Context, batch: Batch) -> None:
     if batch.short_since or batch.unread_since:
-        context.store.batches.note(batch, short_since=0, unread_since=0)
+        context.store.batches.note(batch, short_since=0, short_looks=0, unread_since=0, unread_looks=0)
     transitions.disowned(context, batch)
 
 

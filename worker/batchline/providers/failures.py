@@ -159,7 +159,7 @@ def refused(rules: CallRules, status: int, headers: Mapping[str, str], body: byt
     text = f"{head}: {told.message[:MAX_QUOTED]}" if told.message else head
     if status < 400:
         text = f"{head}; a redirect is not followed here, set the account's base_url right"
-    elif rules.call == "create" and status in _NOBODY_HOME:
+    elif rules.call in {"create", "upload"} and status in _NOBODY_HOME:
         text = f"{head}; there is no batch API at the account's base_url, set it right; requests wait until then"
     return _kind(rules, status)(
         text, account=rules.account, call=rules.call, code=code, retry_after_s=retry_after_s(headers, now)
@@ -179,7 +179,7 @@ def is_request_at_fault(status: int, told: Told) -> bool:
 
 def _kind(rules: CallRules, status: int) -> type[ProviderError]:
     misdirected = status < 400 or status in _NOBODY_HOME
-    if status == 429 or (rules.call == "create" and misdirected):
+    if status == 429 or (rules.call in {"create", "upload"} and misdirected):
         return Retryable
     if status >= 500 or status in _ASK_LATER:
         return rules.unsure if rules.complete() else Retryable

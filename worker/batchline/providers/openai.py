@@ -232,8 +232,16 @@ class OpenAIProvider:
 
     def results(self, progress: Progress) -> Iterator[Result]:
         """Stream the results of an ended batch, output file and error file."""
+        unread: ProviderError | None = None
         for ref in progress.results:
-            yield from parsed(self._content("results", ref), parse_result, account=self._access.name, source=ref)
+            try:
+                yield from parsed(self._content("results", ref), parse_result, account=self._access.name, source=ref)
+            except ProviderError as error:
+                if error.code not in {"bad_line", "line_too_long"}:
+                    raise
+                unread = unread or error  # the other file is whole
+        if unread is not None:
+            raise unread
 
     def cancel(self, provider_id: str) -> None:
         """Ask to stop a batch. One that has ended already (409) is no error."""

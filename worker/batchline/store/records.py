@@ -41,6 +41,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     lease_until: int = 0
     reason: str = ""
     again: int = 0
+    busy: int = 0
+    """How often its provider said that it has no room for it."""
     nonce: str = ""
     rows: int = 0
     row_bytes: int = 0
@@ -81,9 +83,11 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     unknown_since: int = 0
     """Since when its provider says that it does not know it, 0 while it does."""
     short_since: int = 0
-    """Since when its results have fewer rows than its provider says were run, 0 if they never had."""
+    """Since when its results have fewer rows than its provider says were run, 0 if they never had; and how often seen so."""
+    short_looks: int = 0
     unread_since: int = 0
-    """Since when its results are nothing that can be read as results of this batch, 0 if they always could."""
+    """Since when its results are nothing that can be read as results of this batch, 0 if they always could; and how often seen so."""
+    unread_looks: int = 0
     paused_by: str = ""
     """The callback queue for which settling waited last, as ``kind key``."""
     cancel_ms: int = 0
