@@ -160,9 +160,9 @@ def test_a_batch_with_only_the_rows_of_others_is_held_and_nothing_given_up(bench
     strange: Any = lambda row: msgspec.structs.replace(row, custom_id=f"row-{row.custom_id}")  # noqa: E731
     bench.first.openai.replace("results", lambda real, progress: map(strange, real(progress)))
     bench.ask_many(3)
-    for _ in range(10):
+    for _ in range(30):  # longer than results with too few rows are waited for
         bench.tick()
-        bench.advance(60)
+        bench.advance(600)
     assert bench.owed() == 3
     assert [batch.state for batch in bench.batches()] == ["ended"]
 
