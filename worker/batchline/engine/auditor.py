@@ -57,7 +57,7 @@ def audit_in_turn(context: Context, account: str) -> None:
     """Audit an account that is due, its files too; a provider that fails is asked again when it is due next."""
     if account not in context.settings.accounts:
         return
-    since_ms, listed_ms = _since_ms(context), context.clock()
+    since_ms, listed_ms = orphans.since_ms(context), context.clock()
     used: set[str] = set()
     try:
         audit(context, account, since_ms=since_ms, used=used)
@@ -73,17 +73,13 @@ def audit(context: Context, account: str, *, since_ms: int | None = None, used: 
     """
     provider = context.provider(account)
     adopted = 0
-    for page in orphans.pages(provider.recent(_since_ms(context) if since_ms is None else since_ms)):
+    for page in orphans.pages(provider.recent(orphans.since_ms(context) if since_ms is None else since_ms)):
         if used is not None:
             used.update(listed.input_ref for listed in page)
         for listed in orphans.unclaimed(context, account, page):
             adopted += _act(context, account, provider, orphans.judge(context, account, provider, listed))
     _embark_all(context, account, provider)
     return adopted
-
-
-def _since_ms(context: Context) -> int:
-    return context.clock() - int(context.settings.reconcile.audit_window * 1000)
 
 
 def _act(context: Context, account: str, provider: Provider, finding: Finding) -> int:
@@ -102,18 +98,29 @@ def _act(context: Context, account: str, provider: Provider, finding: Finding) -
 
 def _resume(context: Context, batch: Batch, listed: Listed) -> int:
     """The batch is there and its attempt was forgotten: the record goes straight to submitted."""
-    claimed = context.store.batches.claim(batch.id, holder=context.holder(), now_ms=max(context.clock(), batch.next_ms))
-    if not isinstance(claimed, Batch) or claimed.state != "cut":
-        raise Retryable(
-            f"batch {batch.id} is being worked on; account {batch.account} is audited again before anything is created",
-            account=batch.account,
-            call="audit",
-        )
+    claimed = _claimed(context, batch)
+    if claimed is None or claimed.state != "cut":
+        raise _held_by_another(batch)
     created = Created(provider_id=listed.provider_id, created_ms=listed.created_ms, expires_ms=listed.expires_ms)
     transitions.submitted(
         context, claimed, created, rows=listed.total, how="adopted", forgotten=(listed.nonce, listed.total)
     )
     return 1
+
+
+def _claimed(context: Context, batch: Batch) -> Batch | None:
+    """Claim a batch, due or not; None while somebody else holds it."""
+    now_ms = max(context.clock(), batch.next_ms)
+    claimed = context.store.batches.claim(batch.id, holder=context.holder(), now_ms=now_ms)
+    return claimed if isinstance(claimed, Batch) else None
+
+
+def _held_by_another(batch: Batch) -> Retryable:
+    return Retryable(
+        f"batch {batch.id} is being worked on; account {batch.account} is audited again before anything is created",
+        account=batch.account,
+        call="audit",
+    )
 
 
 def _adopt(context: Context, account: str, listed: Listed, *, batch_id: str) -> int:
@@ -140,14 +147,9 @@ def _embark_all(context: Context, account: str, provider: Provider) -> None:
     open_batches = context.store.batches.records(context.store.batches.open_ids())
     for found in open_batches:
         if found.account == account and found.embarks:
-            now_ms = max(context.clock(), found.next_ms)
-            batch = context.store.batches.claim(found.id, holder=context.holder(), now_ms=now_ms)
-            if not isinstance(batch, Batch):
-                raise Retryable(
-                    f"batch {found.id} is being worked on; account {account} is audited again before anything is created",
-                    account=account,
-                    call="audit",
-                )
+            batch = _claimed(context, found)
+            if batch is None:
+                raise _held_by_another(found)
             if not batch.embarks:  # it was refused meanwhile, or somebody else was quicker
                 agenda = keys.AGENDA_ACCUMULATE if batch.state in {"cut", "reconciling"} else keys.AGENDA_POLL
                 context.store.batches.release(batch, agenda=agenda, next_ms=batch.next_ms)

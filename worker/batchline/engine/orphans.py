@@ -74,6 +74,11 @@ def pages(each: Iterator[Each]) -> Iterator[list[Each]]:
         yield page
 
 
+def since_ms(context: Context) -> int:
+    """Return from when on (unix ms) a provider's batches are looked through."""
+    return context.clock() - int(context.settings.reconcile.audit_window * 1000)
+
+
 def unclaimed(context: Context, account: str, page: list[Listed]) -> list[Listed]:
     """Return those of a page that no batch of ours has claimed; one that was refused as a whole is nobody's loss."""
     known = context.store.orphans.claimed(account, [listed.provider_id for listed in page])
@@ -118,8 +123,7 @@ def look(context: Context, account: str) -> list[Orphan]:
     provider = context.provider(account)
     found: list[Orphan] = []
     there: set[str] = set()
-    since_ms = context.clock() - int(context.settings.reconcile.audit_window * 1000)
-    for page in pages(provider.recent(since_ms)):
+    for page in pages(provider.recent(since_ms(context))):
         there.update(listed.provider_id for listed in page)
         findings = (judge(context, account, provider, listed) for listed in unclaimed(context, account, page))
         found += [_orphan(account, finding) for finding in findings if finding.verdict in ACTIONS]

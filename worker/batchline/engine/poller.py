@@ -10,7 +10,7 @@ from batchline.engine.context import Context, Target, target
 from batchline.engine.leases import LeaseKeeper
 from batchline.errors import NotFound, Paused, ProviderError, PutOff
 from batchline.lanes import next_poll_s
-from batchline.providers.protocol import Progress, Provider
+from batchline.providers.protocol import PROGRESS, Progress, Provider
 from batchline.store import keys
 from batchline.store.records import Batch
 
@@ -92,7 +92,7 @@ def _note_end(context: Context, batch: Batch, progress: Progress) -> Batch:
 
 def _as_ended(context: Context, batch: Batch, provider: Provider) -> tuple[Batch, Progress]:
     """Return what an ended batch is read from. One whose results were not all there is asked for again: it may have other files now."""
-    noted = msgspec.json.decode(batch.results, type=Progress)
+    noted = PROGRESS.decode(batch.results)
     if not batch.short_since and not batch.unread_since:
         return batch, noted
     try:

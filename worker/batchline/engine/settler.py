@@ -14,7 +14,7 @@ from batchline.engine.context import Context, Target
 from batchline.engine.entries import Envelope, Failure, read_envelope
 from batchline.engine.leases import LeaseKeeper
 from batchline.errors import ProviderError, Retryable
-from batchline.providers.protocol import Progress, Provider, Result
+from batchline.providers.protocol import UNREADABLE_LINES, Progress, Provider, Result
 from batchline.store.records import Batch, Owed
 from batchline.store.settling import Answer, Retry
 
@@ -29,7 +29,7 @@ LOOKS = 4
 """So often they must have been found so as well: while the provider or all workers are away nobody looks."""
 RAN = frozenset({"succeeded", "rejected", "retryable"})
 """Kinds of results of rows that were run."""
-UNREADABLE = frozenset({"bad_line", "line_too_long", "unread"})
+UNREADABLE = UNREADABLE_LINES | {"unread"}
 """Codes of errors that say: the results are there, and are nothing that can be read as results of this batch."""
 UNANSWERED = {"expired": "expired", "cancelled": "cancelled"}
 """Why a row without any result has none, by the batch's outcome; else it is ``missing``."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
 import structlog
 
 from batchline.engine.context import Context, Target
 from batchline.errors import ProviderError
 from batchline.lanes import next_poll_s
-from batchline.providers.protocol import Created, Progress
+from batchline.providers.protocol import PROGRESS, Created
 from batchline.requests import usd
 from batchline.store.ledger import size_bucket, time_bucket
 from batchline.store.records import Batch
@@ -138,7 +137,7 @@ def _files(where: Target, batch: Batch) -> list[str]:
     """
     if where.facts is None or not where.facts.has_files or batch.orphan:
         return []
-    results = msgspec.json.decode(batch.results, type=Progress).results if batch.results else ()
+    results = PROGRESS.decode(batch.results).results if batch.results else ()
     return [ref for ref in (batch.input_ref, *results) if ref]
 
 

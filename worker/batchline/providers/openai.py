@@ -34,6 +34,7 @@ from batchline.providers.openai_wire import (
     usage_of,
 )
 from batchline.providers.protocol import (
+    UNREADABLE_LINES,
     AccountAccess,
     Created,
     Endpoint,
@@ -237,7 +238,7 @@ class OpenAIProvider:
             try:
                 yield from parsed(self._content("results", ref), parse_result, account=self._access.name, source=ref)
             except ProviderError as error:
-                if error.code not in {"bad_line", "line_too_long"}:
+                if error.code not in UNREADABLE_LINES:
                     raise
                 unread = unread or error  # the other file is whole
         if unread is not None:

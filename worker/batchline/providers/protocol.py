@@ -14,6 +14,9 @@ import msgspec
 
 from batchline.requests import Usage
 
+UNREADABLE_LINES = frozenset({"bad_line", "line_too_long"})
+"""Codes of the errors of ``results()`` that say that a line cannot be read: what the provider holds is at fault, not the call."""
+
 BatchOutcome = Literal["completed", "expired", "cancelled", "failed"]
 ResultKind = Literal["succeeded", "rejected", "retryable", "expired", "cancelled"]
 RefusalScope = Literal["rows", "unknown", "busy"]
@@ -208,6 +211,5 @@ class AccountAccess(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str | None = None
 
 
-# msgspec 0.22 may crash when several threads are the first to use a type; building a decoder once prepares it.
-for _type in (Progress,):
-    msgspec.json.Decoder(_type)
+PROGRESS = msgspec.json.Decoder(Progress)
+"""Reads the progress that stands in a batch record."""
