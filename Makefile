@@ -7,6 +7,10 @@ UV := uv>=0.8,<1
 LOCK_COMMAND := $(VENV)/bin/uv pip compile pyproject.toml --extra local --group dev --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-index-url
 
+# What needs tools besides Python is no part of `make test`; these packages are of `make deploy-check` alone.
+DEPLOY_LOCK_COMMAND := $(VENV)/bin/uv pip compile pyproject.toml --extra local --group dev --group deploy --universal \
+	--python-version 3.11 --constraint requirements.lock --generate-hashes --no-header --no-annotate --no-emit-index-url
+
 # .venv is built again when the lock, the project file or the place of the checkout is another one.
 STAMP := $(VENV)/.ready-$(shell { pwd; cat requirements.lock pyproject.toml; } | cksum | tr ' ' '-')
 
@@ -16,7 +20,7 @@ unexport $(filter OPENAI_% ANTHROPIC_% AZURE_OPENAI_% GEMINI_% GOOGLE_% BATCHLIN
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTEST_ADDOPTS
 
 .DEFAULT_GOAL := help
-.PHONY: demo test kill-matrix mutants soak lint types contracts lock setup clean help
+.PHONY: demo test kill-matrix mutants soak deploy-check generate lint types contracts lock setup deploy-setup clean help
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' Makefile
@@ -25,7 +29,7 @@ demo: setup  ## run the main job on this machine: no Redis, no API key needed
 	@$(PY) -m batchline.cli demo
 
 test: setup  ## run the tests
-	@$(PY) -m pytest -n 2
+	@$(PY) -m pytest -n 2 --ignore=tests/deploy
 
 SECONDS ?= 120
 soak: setup  ## lose nothing, pay for nothing twice: SECONDS of trouble (120; 900 is the long one), then an audit
@@ -42,6 +46,13 @@ mutants: setup  ## take the handling of each fault out (tests/mutations) and see
 	@$(PY) -m tests.mutations.run $(if $(SHARD),--shard $(SHARD)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(ONLY),--only "$(ONLY)") $(if $(JOBS),--jobs $(JOBS))
 
+# TOOLS=required: a tool that is missing fails the check in place of skipping what needs it. TESTS=path runs only those.
+deploy-check: deploy-setup  ## check chart, dashboards, alerts and image with their own tools
+	@DEPLOY_TOOLS=$(or $(TOOLS),optional) $(PY) -m pytest --timeout=600 $(or $(TESTS),tests/deploy)
+
+generate: deploy-setup  ## write the dashboards, and the chart's copies of dashboards and alerts, from their sources
+	@$(PY) -m grafana.source
+
 lint: setup  ## check style and format
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
@@ -52,14 +63,23 @@ types: setup  ## check types
 contracts: setup  ## check which module may import which
 	@$(VENV)/bin/lint-imports
 
-lock: setup  ## write requirements.lock anew from pyproject.toml
+lock: setup  ## write the two locks anew from pyproject.toml
 	@$(LOCK_COMMAND) --upgrade --quiet -o requirements.lock
+	@$(DEPLOY_LOCK_COMMAND) --upgrade --quiet -o requirements-deploy.lock
 
 clean:  ## remove .venv and what tools leave behind
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
 	find worker tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 setup: $(STAMP)  ## build .venv
+
+DEPLOY_STAMP := $(VENV)/.deploy-$(shell cat requirements-deploy.lock 2>/dev/null | cksum | tr ' ' '-')
+
+deploy-setup: setup $(DEPLOY_STAMP)  ## add to .venv what the deploy checks need
+
+$(DEPLOY_STAMP): $(STAMP)
+	@UV_LINK_MODE=copy $(PY) -m uv pip install --quiet --python $(PY) --require-hashes -r requirements-deploy.lock
+	@rm -f $(VENV)/.deploy-*; touch $@
 
 # One shell, so that a failing step stops the rest. The last line of a failing search for Python says what to do.
 $(STAMP):

@@ -19,6 +19,7 @@ from batchline.settings.rules import (
     FlushChange,
     IdWindow,
     Limits,
+    Metrics,
     Poll,
     Pressure,
     Reconcile,
@@ -106,6 +107,7 @@ class Settings(BaseSettings):
     stuck: Stuck = Stuck()
     reconcile: Reconcile = Reconcile()
     durability: Durability = Durability()
+    metrics: Metrics = Metrics()
     lease_seconds: Span = 30.0
     """How long a worker may act on a batch or lane without renewing its right to."""
     tick_interval: Span = 1.0
@@ -113,6 +115,8 @@ class Settings(BaseSettings):
     """Most seconds that a provider's create call may take."""
     reply_ttl: Span = 604_800.0
     batch_record_ttl: Span = 604_800.0
+    ledger_kept: Span = 34_560_000.0
+    """How long the ledger of a single day is kept for reports by day and tenant; the ledger of all time has no end."""
     files_kept: Annotated[Seconds, Field(ge=3600)] = 3600.0
     """How long after settling a batch its files stay at the provider; an hour at the least."""
     shutdown_grace: Span = 25.0
@@ -120,6 +124,10 @@ class Settings(BaseSettings):
     spool_dir: Path | None = None
     """Where batch inputs and results are spooled; None is the system's directory for temporary files."""
     exporter_port: Annotated[int, Field(ge=0, le=65_535)] = 9464
+    worker_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    """Where a worker serves /livez, /readyz and /metrics of its own process; 0 takes a free port, None serves nothing."""
+    live_within: Span = 300.0
+    """A worker whose loop did not beat for so long is not alive (/livez)."""
     log_format: Literal["json", "console"] | None = None
     """None: console on a terminal, else JSON."""
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"

@@ -121,3 +121,10 @@ class Durability(BaseModel):
     model_config = FROZEN
     replicas: Annotated[int, Field(ge=0)] = 0
     timeout: Span = 5.0
+
+
+class Metrics(BaseModel):
+    """What metrics are labelled with: so many models by their own names, those used later together as ``other``."""
+
+    model_config = FROZEN
+    max_models: Count = 100
