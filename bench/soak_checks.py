@@ -18,7 +18,7 @@ LEAST = {"requests accepted": 10_000, "workers killed": 200, "store killed": 20}
 """What a soak of ``LONG_S`` must reach, lest it show less than it says; a shorter one must reach half of its share."""
 
 LASTING = re.compile(
-    r"batchline:(lanes|ledgers|ledger:.*|ticks|account:[^:]+|account:[^:]+:(audit|duplicates)|batches:settled|files"
+    r"batchline:(lanes|ledgers|ledger:.*|ticks|account:[^:]+|account:[^:]+:(audit|duplicates|errors)|batches:settled|files"
     r"|audited|identity|\{.*\}:(requests|walk)|celery:.*)"
 )
 """Keys that stay for ever, by design (docs/design.md, section 3)."""

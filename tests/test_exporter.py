@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from batchline.exporter import StoreCollector
 from batchline.lanes import OpenRange, parse_lane
+from batchline.settings import Settings
 from batchline.store import Store, keys
 
 LANE = "openai:chat:ft:gpt-5-mini:acme"
@@ -20,7 +21,7 @@ NOW = 1_795_000_000_000
 
 def page(store: Store) -> str:
     registry = CollectorRegistry()
-    registry.register(StoreCollector(store))
+    registry.register(StoreCollector(store, Settings()))
     return generate_latest(registry).decode()
 
 
@@ -75,7 +76,7 @@ def test_a_store_that_is_down_is_told_as_a_figure(unreachable: Store) -> None:
 
 def test_a_store_that_is_down_is_no_server_error(unreachable: Store) -> None:
     registry = CollectorRegistry()
-    registry.register(StoreCollector(unreachable))
+    registry.register(StoreCollector(unreachable, Settings()))
     server, thread = start_http_server(0, addr="127.0.0.1", registry=registry)
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics") as answer:
@@ -88,7 +89,7 @@ def test_a_store_that_is_down_is_no_server_error(unreachable: Store) -> None:
 
 
 def test_a_collector_needs_no_store_to_be_registered(unreachable: Store) -> None:
-    CollectorRegistry(auto_describe=True).register(StoreCollector(unreachable))
+    CollectorRegistry(auto_describe=True).register(StoreCollector(unreachable, Settings()))
 
 
 def test_a_models_own_colons_stay_in_the_model(store: Store) -> None:
@@ -128,7 +129,7 @@ def test_what_was_never_counted_stands_at_zero(store: Store, name: str, labels: 
 def test_a_histogram_ends_in_infinity_and_holds_its_count(store: Store) -> None:
     store.connection.run("HSET", keys.ledger(LANE), "latency:batch:0", 2, "latency:batch:3", 1, "latency:batch:19", 4)
     store.connection.run("HSET", keys.ledger(LANE), "latency_ms:batch", 12_500)
-    store.connection.run("SADD", keys.LEDGERS, LANE)
+    store.connection.run("ZADD", keys.LEDGERS, NOW, LANE)
     families = {f.name: f for f in text_string_to_metric_families(page(store))}
     series = [s for s in families["batchline_request_latency_seconds"].samples if s.labels["route"] == "batch"]
     buckets = {s.labels["le"]: s.value for s in series if "le" in s.labels}
@@ -138,7 +139,7 @@ def test_a_histogram_ends_in_infinity_and_holds_its_count(store: Store) -> None:
 
 def test_money_is_told_to_the_nano_dollar(store: Store) -> None:
     store.connection.run("HSET", keys.ledger(LANE), "paid_nano:batch", 1_234_567_890_123)
-    store.connection.run("SADD", keys.LEDGERS, LANE)
+    store.connection.run("ZADD", keys.LEDGERS, NOW, LANE)
     assert (
         samples(page(store))["batchline_paid_usd_total", "openai", "chat", "ft:gpt-5-mini:acme", "batch"]
         == 1234.567890123

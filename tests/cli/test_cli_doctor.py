@@ -29,6 +29,7 @@ GOOD = ServerFacts(
     append_only=True,
     fsync="always",
     last_write_ok=True,
+    last_rewrite_ok=True,
     replicas=0,
 )
 

@@ -42,7 +42,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> Fakes:
 
     def put(*listed: Listed, openai: ProviderError | None = None, anthropic: ProviderError | None = None) -> None:
         made: dict[str, Any] = {"openai": Fake([*listed], openai), "anthropic": Fake([], anthropic)}
-        monkeypatch.setattr(runtime, "providers", lambda _: made.__getitem__)
+        monkeypatch.setattr(runtime, "providers", lambda _, **__: made.__getitem__)
 
     return put
 

@@ -40,7 +40,7 @@ def client(store: Store, clock: Hand) -> Iterator[Client]:
 
 def limit(store: Store, share: float) -> None:
     """Set maxmemory so that this share of it is used."""
-    used, _ = store.ledger.memory()
+    used = store.server.facts().used
     store.connection.run("CONFIG SET", "maxmemory", int(used / share))
 
 

@@ -26,7 +26,7 @@ def redrive(bench: Any) -> int:
 
 def counted(bench: Any) -> dict[str, float]:
     registry = CollectorRegistry()
-    registry.register(StoreCollector(bench.store))
+    registry.register(StoreCollector(bench.store, bench.settings))
     return {
         sample.labels["model"]: sample.value
         for family in registry.collect()

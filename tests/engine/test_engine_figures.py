@@ -18,7 +18,7 @@ HAIKU = "anthropic:messages:claude-haiku-4-5"
 def scrape(bench: Any) -> dict[str, float]:
     """Read the metrics as Prometheus would: sample name and labels to value."""
     registry = CollectorRegistry()
-    registry.register(StoreCollector(bench.store))
+    registry.register(StoreCollector(bench.store, bench.settings))
     families = text_string_to_metric_families(generate_latest(registry).decode())
     return {
         sample.name + "".join(f" {sample.labels[name]}" for name in sorted(sample.labels)): sample.value

@@ -7,8 +7,7 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from batchline.exporter import metrics
-from batchline.figures import read
+from batchline.exporter import StoreCollector
 
 CHAT = "openai:chat:gpt-5-mini"
 HAIKU = "anthropic:messages:claude-haiku-4-5"
@@ -54,4 +53,4 @@ def test_nothing_of_a_prompt_is_left_in_the_store_but_the_reply(bench: Any) -> N
 
 def test_no_metric_quotes_a_prompt(bench: Any) -> None:
     run(bench)
-    assert CANARY not in repr(list(metrics(read(bench.store), now_s=bench.now_ms / 1000)))
+    assert CANARY not in repr(list(StoreCollector(bench.store, bench.settings).collect()))

@@ -74,6 +74,7 @@ class Fake:
         known = facts(self.kind)
         self.limits, self.endpoints = known.limits, known.endpoints
         self.has_files, self.tagged = known.has_files, known.tagged
+        self.results_kept_s = known.results_kept_s
 
     # --- the engine's side ---
 

@@ -197,7 +197,7 @@ class Scene:
     def settled(self, batch: Batch, **changes: Any) -> Batch | None:
         """ended, cut → settled."""
         rules = {"now_ms": NOW, "waste_nano": 5, "kept_s": 3600, "turnaround_bucket": 2, "size_bucket": 1} | changes
-        return self.store.batches.settled(batch, self.lane.base, **rules)
+        return self.store.batches.settled(batch, self.lane, **rules)
 
     def pool(self, count: int, *, not_before_ms: int = NOW, batch_id: str = "old") -> list[str]:
         """Return so many entries in the retry pool; the batch that sent them there is settled."""
@@ -462,6 +462,9 @@ class Scene:
 
     def _scene_duplicate(self) -> Callable[[], object]:
         return lambda: self.store.batches.count_duplicate("openai", "batch_2", now_ms=NOW)
+
+    def _scene_erred(self) -> Callable[[], object]:
+        return lambda: self.store.batches.count_error("openai", "poll", "500", token="t1")
 
     def _scene_note(self) -> Callable[[], object]:
         batch = self.submitted("r1")

@@ -36,7 +36,7 @@ def test_store_errors_are_ours_and_never_quote_the_url(error: redis.RedisError, 
     [
         lambda s: s.ping(),
         lambda s: s.ledger.accounts(),
-        lambda s: s.ledger.memory(),
+        lambda s: s.server.facts(),
         lambda s: s.batches.records(["b1"]),
         lambda s: s.batches.get("b1"),
         lambda s: s.intake.look(0, max_lanes=1),
@@ -81,19 +81,13 @@ def test_a_walk_key_of_another_type_does_not_hide_the_depth_of_the_lanes(scene: 
     assert [depth.owed for depth in scene.store.ledger.depths()] == [1]
 
 
-def test_memory_is_told_with_its_limit(scene: Any) -> None:
-    used, limit = scene.store.ledger.memory()
-    assert used > 0
-    assert limit == 0
-
-
-def test_accounts_are_read_sorted_by_name(scene: Any) -> None:
-    scene.run("SADD", "batchline:ledgers", "b:chat:m", "a:chat:m")
+def test_accounts_are_read_in_the_order_in_which_they_were_first_used(scene: Any) -> None:
+    scene.run("ZADD", "batchline:ledgers", 1, "b:chat:m", 2, "a:chat:m")
     scene.run("HSET", "batchline:ledger:b:chat:m", "retries:expired", 2, "retries:overloaded", 3)
     first, second = scene.store.ledger.accounts()
-    assert (first.base, first.fields) == ("a:chat:m", {})
-    assert (second.get("retries:expired"), second.get("batches")) == (2, 0)
-    assert second.having("retries:") == {"expired": 2, "overloaded": 3}
+    assert (second.base, second.fields) == ("a:chat:m", {})
+    assert (first.get("retries:expired"), first.get("batches")) == (2, 0)
+    assert first.having("retries:") == {"expired": 2, "overloaded": 3}
 
 
 @pytest.mark.parametrize(("seconds", "index"), [(0, 0), (1, 0), (1.001, 1), (90_000, 18), (90_001, 19)])

@@ -50,6 +50,7 @@ def test_every_script_that_changes_a_claimed_batch_is_fenced() -> None:
         "length",
         "deleted",
         "duplicate",
+        "erred",
         "replaced",
     }
     assert set(scripts.names()) - lanes - others == set(FENCED)

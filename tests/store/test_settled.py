@@ -151,7 +151,7 @@ def test_after_a_full_cycle_nothing_is_left_without_owner_or_expiry(scene: Any) 
     lane = scene.lane.name
     owned = {keys.LANES, keys.requests(lane), keys.walk(lane), keys.LEDGERS, keys.ledger(scene.lane.base), keys.SETTLED}
     expiring = ["batchline:batch:b?", "batchline:account:openai:creates", "batchline:account:openai:provider:*"]
-    expiring += [keys.reply_list("out"), "batchline:{*}:id:*"]
+    expiring += [keys.reply_list("out"), "batchline:{*}:id:*", keys.DAYS, "batchline:day:*"]
     for key in scene.key_names() - owned:
         assert any(fnmatch.fnmatchcase(key, pattern) for pattern in expiring), key
         assert scene.run("TTL", key) > 0, key

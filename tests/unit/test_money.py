@@ -85,7 +85,36 @@ BY_HAND = [
 def test_a_request_costs_what_a_hand_calculation_says(
     kind: str, model: str, flavor: str, body: bytes, listed: int, paid: int
 ) -> None:
-    assert price(kind, model, flavor, body, NOW_MS) == Cost(list_nano=listed, paid_nano=paid)
+    cost = price(kind, model, flavor, body, NOW_MS)
+    assert cost is not None
+    assert (cost.list_nano, cost.paid_nano) == (listed, paid)
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "flavor", "body", "saved", "extra"),
+    [
+        # gpt-6-luna in a batch: 0.05 plain, 0.005 read, 0.0625 written
+        ("openai", "gpt-6-luna", "chat", chat(10_000, 10_000, cached=5_000), 225_000, 0),
+        ("openai", "gpt-6-luna", "chat", chat(10_000, 0, cached=2_000, written=4_000), 90_000, 50_000),
+        # claude-haiku-4-5 in a batch: 0.5 plain, 0.05 read, 0.625 written for 5 minutes, 1 for an hour
+        ("anthropic", "claude-haiku-4-5", "default", message(100, 10, read=1000, m5=200, h1=400), 450_000, 225_000),
+        ("anthropic", "claude-haiku-4-5", "default", message(300, 50), 0, 0),
+        # gpt-5-mini in a batch: 0.125 plain, 0.0125 read
+        ("openai", "gpt-5-mini", "chat", chat(1, 0, cached=1), 112, 0),
+    ],
+)
+def test_what_the_cache_saved_and_cost_is_against_plain_input_as_paid(
+    kind: str, model: str, flavor: str, body: bytes, saved: int, extra: int
+) -> None:
+    cost = price(kind, model, flavor, body, NOW_MS)
+    assert cost is not None
+    assert (cost.cache_saved_nano, cost.cache_extra_nano) == (saved, extra)
+
+
+def test_in_real_time_the_cache_saves_twice_as_much() -> None:
+    cost = price("openai", "gpt-6-luna", "chat", chat(10_000, 0, cached=5_000), NOW_MS, route="realtime")
+    assert cost is not None
+    assert cost.cache_saved_nano == 450_000
 
 
 def test_200_000_requests_of_claude_sonnet_4_6_cost_330_dollars_and_165_in_batches() -> None:

@@ -44,7 +44,7 @@ def fill(client: Client) -> None:
         {"model": "gpt-5-mini", "id": f"r{n}", "messages": [{"role": "user", "content": LONG}]} for n in range(ASKED)
     )
     client.enqueue_many(asks, reply_to="out")
-    used, _ = client.store.ledger.memory()
+    used = client.store.server.facts().used
     client.store.connection.run("CONFIG SET", "maxmemory", used // 2)
 
 

@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from batchline.errors import StoreUnreachable
+from batchline.pulse import Pulse
 from batchline.ticker import Ticker
 
 
@@ -28,6 +29,7 @@ def test_a_tick_that_fails_is_not_the_last(trouble: Exception) -> None:
         dice=random.Random(1),
         worker="w",
         clock=lambda: 0,
+        pulse=Pulse(),
         store=SimpleNamespace(take_tick=lambda *_, **__: True, note_tick=lambda *_: None),
     )
     ticker = Ticker(lambda: context, {"poll": tick})

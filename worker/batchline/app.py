@@ -18,12 +18,14 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.entity import Queue
 from kombu.exceptions import OperationalError
 
-from batchline import killpoints, logs
+from batchline import killpoints, logs, probes
+from batchline.endpoints import Endpoints
 from batchline.engine import accumulator, auditor, files, poller, submitter
 from batchline.engine.context import Context
 from batchline.errors import LeaseLost, StoreError, UsageError
 from batchline.runtime import context
 from batchline.settings import Settings, load_settings
+from batchline.store.connection import broker
 from batchline.ticker import Ticker
 
 log = structlog.get_logger("batchline.worker")
@@ -64,9 +66,10 @@ def _settings() -> Settings:
 
 
 def _configuration() -> dict[str, Any]:
-    settings = _settings()
+    broker_url, tls = broker(_settings().broker_url)
     return {
-        "broker_url": settings.broker_url,
+        "broker_url": broker_url,
+        "broker_use_ssl": tls,
         "result_backend": None,
         "task_ignore_result": True,
         "task_serializer": "json",
@@ -194,7 +197,7 @@ def _tick_poll(context: Context) -> None:
 
 
 TICKS = {ACCUMULATE: ("accumulate", _tick_accumulate), POLL: ("poll", _tick_poll)}
-_running: list[tuple[Context, Ticker]] = []
+_running: list[tuple[Context, Ticker, Endpoints | None]] = []
 
 
 @signals.setup_logging.connect
@@ -212,15 +215,22 @@ class Ticking(bootsteps.StartStopStep):  # type: ignore[misc]
         """Start the tick of each role that this worker serves."""
         queues = parent.app.amqp.queues.consume_from
         ticker = Ticker(context, {role: tick for queue, (role, tick) in TICKS.items() if queue in queues})
-        _running.append((context(), ticker))
+        own = context()
+        port = own.settings.worker_port
+        endpoints = None if port is None else probes.serve(own, port)
+        if endpoints:
+            log.info("worker.listening", port=endpoints.port)
+        _running.append((own, ticker, endpoints))
         ticker.start()
 
     def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
         """Let the tick that runs end, with the step that it may be running itself."""
-        for own, ticker in _running:
+        for own, ticker, endpoints in _running:
             own.shutdown.ask()
             ticker.stop()
             ticker.join(own.settings.shutdown_grace)
+            if endpoints:
+                endpoints.stop()
         _running.clear()
 
 
@@ -237,7 +247,7 @@ def _say_ready(sender: Any, **_: Any) -> None:
 @signals.worker_shutting_down.connect
 def _ask_to_end(**_: Any) -> None:
     # In a signal handler, which may have interrupted anybody who holds a lock: a thread of its own does the rest.
-    for own, ticker in _running:
+    for own, ticker, _endpoints in _running:
         threading.Thread(target=_end, args=(own, ticker), name="shutdown", daemon=True).start()
 
 

@@ -78,16 +78,25 @@ class ProviderError(BatchlineError):
     """A provider call failed.
 
     ``account`` is the account's name, ``call`` the verb (``upload``, ``create``, ``poll``, ...), ``code`` the provider's
-    own error code or HTTP status as text, ``retry_after_s`` what the provider asked for, in seconds.
+    own error code or HTTP status as text, ``status`` the HTTP status (0: there was none), ``retry_after_s`` what the provider
+    asked for, in seconds.
     """
 
     def __init__(
-        self, message: str, *, account: str, call: str, code: str = "", retry_after_s: float | None = None
+        self,
+        message: str,
+        *,
+        account: str,
+        call: str,
+        code: str = "",
+        status: int = 0,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.account = account
         self.call = call
         self.code = code
+        self.status = status
         self.retry_after_s = retry_after_s
 
 

@@ -9,15 +9,22 @@ import msgspec
 
 from batchline.errors import InvalidRequest
 from batchline.lanes import parse_lane
+from batchline.providers import facts
+from batchline.settings import Settings
 from batchline.store import Store
+from batchline.store.accounts import AccountFacts
 from batchline.store.ledger import Account
 from batchline.store.records import Batch
+from batchline.store.server import ServerFacts
 
 IN_FLIGHT = frozenset({"submitting", "reconciling", "submitted", "ended"})
 
 
 class Depth(msgspec.Struct, kw_only=True):
-    """What is owed under one ``account:endpoint:model``: enqueued ever, pending, in flight, dead letters, and the oldest (unix ms)."""
+    """What is owed under one ``account:endpoint:model``: enqueued ever, pending, in flight, dead letters, and the oldest (unix ms).
+
+    ``stuck`` batches made no progress for too long; the results of one vanish at ``results_gone_ms`` at the earliest (0: of none).
+    """
 
     enqueued: int = 0
     pending: int = 0
@@ -25,7 +32,17 @@ class Depth(msgspec.Struct, kw_only=True):
     dead: int = 0
     oldest_pending_ms: int = 0
     oldest_batch_ms: int = 0
+    stuck: int = 0
+    results_gone_ms: int = 0
     states: Counter[str] = msgspec.field(default_factory=Counter)
+
+    def add(self, other: Depth) -> None:
+        """Add what is owed under another name."""
+        for name in ("enqueued", "pending", "in_flight", "dead", "stuck"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ("oldest_pending_ms", "oldest_batch_ms", "results_gone_ms"):
+            setattr(self, name, _older(getattr(self, name), getattr(other, name)))
+        self.states.update(other.states)
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,12 +50,16 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
     depths: Mapping[str, Depth]
     ledger: Mapping[str, Account]
+    accounts: tuple[AccountFacts, ...]
     ticks: Mapping[str, int]
-    memory: tuple[int, int]
+    server: ServerFacts
     batches: tuple[Batch, ...]
+    lanes: int
+    lanes_aside: int
+    undelivered: int
 
 
-def read(store: Store) -> Figures:
+def read(store: Store, settings: Settings, *, now_ms: int) -> Figures:
     """Read everything in a bounded number of commands. Raises StoreError."""
     batches = tuple(store.batches.records(store.batches.open_ids()))
     depths: dict[str, Depth] = {}
@@ -49,13 +70,15 @@ def read(store: Store) -> Figures:
         depth.dead += lane.dead
         depth.oldest_pending_ms = _older(depth.oldest_pending_ms, lane.since_ms)
     for batch in batches:
-        _add_batch(depths.setdefault(base_of(batch.lane), Depth()), batch)
+        _add_batch(depths.setdefault(base_of(batch.lane), Depth()), batch, _results_kept_s(settings, batch))
     return Figures(
         depths=depths,
         ledger={account.base: account for account in store.ledger.accounts()},
+        accounts=tuple(store.accounts.facts(list(settings.accounts), now_ms=now_ms)),
         ticks=store.last_ticks(),
-        memory=store.ledger.memory(),
+        server=store.server.facts(),
         batches=batches,
+        **store.ledger.counts(),
     )
 
 
@@ -67,8 +90,16 @@ def base_of(lane: str) -> str:
         return "unknown:unknown:unknown"
 
 
-def _add_batch(depth: Depth, batch: Batch) -> None:
+def _results_kept_s(settings: Settings, batch: Batch) -> int:
+    account = settings.accounts.get(batch.account)
+    return facts(account.provider).results_kept_s if account else 0
+
+
+def _add_batch(depth: Depth, batch: Batch, results_kept_s: int) -> None:
     depth.states[batch.state] += 1
+    depth.stuck += batch.stuck_since > 0
+    if batch.submitted_ms and results_kept_s:
+        depth.results_gone_ms = _older(depth.results_gone_ms, batch.submitted_ms + results_kept_s * 1000)
     depth.oldest_batch_ms = _older(depth.oldest_batch_ms, batch.cut_ms)
     if batch.state in IN_FLIGHT:
         carried = batch.requests + batch.riders - batch.succeeded - batch.failed - batch.cancelled - batch.retried

@@ -88,14 +88,31 @@ def price_usage(
     List and paid are each rounded once, half to even, to a nano-dollar.
     """
     minute = when_ms // 60_000
-    listed = _usd(provider_kind, model, tokens, minute, batch=False, discount=None)
-    if listed is None:
+
+    def listed(used: Tokens) -> Decimal | None:
+        return _usd(provider_kind, model, used, minute, batch=False, discount=None)
+
+    def batched(used: Tokens) -> Decimal | None:
+        return _usd(provider_kind, model, used, minute, batch=True, discount=discount)
+
+    as_paid = listed if route == "realtime" else batched
+    at_list, paid = listed(tokens), as_paid(tokens)
+    if at_list is None or paid is None:
         return None
-    list_nano = _nano(listed)
-    if route == "realtime":
-        return Cost(list_nano=list_nano, paid_nano=list_nano)
-    paid = _usd(provider_kind, model, tokens, minute, batch=True, discount=discount)
-    return None if paid is None else Cost(list_nano=list_nano, paid_nano=_nano(paid))
+    saved, extra = _cache(tokens, as_paid)
+    return Cost(list_nano=_nano(at_list), paid_nano=_nano(paid), cache_saved_nano=saved, cache_extra_nano=extra)
+
+
+def _cache(tokens: Tokens, as_paid: Callable[[Tokens], Decimal | None]) -> tuple[int, int]:
+    """Return what reading the cache saved and what writing it cost more, in nano-dollars: the same usage without either."""
+    if not (tokens.cache_read or tokens.cache_write):
+        return 0, 0
+    only_read = msgspec.structs.replace(tokens, cache_write=0, cache_write_1h=0)
+    plain = msgspec.structs.replace(only_read, cache_read=0)
+    full, read, none = as_paid(tokens), as_paid(only_read), as_paid(plain)
+    if full is None or read is None or none is None:
+        return 0, 0
+    return max(0, _nano(none - read)), max(0, _nano(full - read))
 
 
 def _nano(usd: Decimal) -> int:

@@ -55,10 +55,16 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
-    """What one request cost, in nano-dollars: at the realtime list price, and as paid."""
+    """What one request cost, in nano-dollars: at the realtime list price, and as paid.
+
+    ``cache_saved_nano`` is what its input read from the prompt cache cost less than plain input as paid, ``cache_extra_nano``
+    what writing into the cache cost more.
+    """
 
     list_nano: int
     paid_nano: int
+    cache_saved_nano: int = 0
+    cache_extra_nano: int = 0
 
     @property
     def saved_nano(self) -> int:

@@ -7,10 +7,13 @@ import random
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
 from batchline.engine.context import Context
-from batchline.errors import KeyRefused, UsageError
+from batchline.errors import KeyRefused, StoreError, UsageError
 from batchline.providers import make_provider
 from batchline.providers.protocol import AccountAccess, Provider
 from batchline.providers.watched import Watched
@@ -33,17 +36,19 @@ def context() -> Context:
 
 def build(settings: Settings) -> Context:
     """Build a context on the wall clock and real dice."""
+    store = Store(
+        settings.redis_url,
+        lease_s=settings.lease_seconds,
+        reply_ttl_s=settings.reply_ttl,
+        replicas=settings.durability.replicas,
+        durable_within_s=settings.durability.timeout,
+        files_kept_s=settings.files_kept,
+        ledger_kept_s=settings.ledger_kept,
+    )
     return Context(
         settings=settings,
-        store=Store(
-            settings.redis_url,
-            lease_s=settings.lease_seconds,
-            reply_ttl_s=settings.reply_ttl,
-            replicas=settings.durability.replicas,
-            durable_within_s=settings.durability.timeout,
-            files_kept_s=settings.files_kept,
-        ),
-        provider=providers(settings),
+        store=store,
+        provider=providers(settings, count=partial(_count, store)),
         clock=now_ms,
         dice=random.SystemRandom(),
         worker=f"{socket.gethostname()}:{os.getpid()}",
@@ -55,19 +60,29 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def providers(settings: Settings) -> Callable[[str], Provider]:
-    """Return a look-up of providers by account name; each is made once, at its first use."""
+def _count(store: Store, account: str, call: str, code: str) -> None:
+    """Count a failed call for the metrics. A store that is away too loses the count, and nothing else."""
+    with suppress(StoreError):
+        store.batches.count_error(account, call, code, token=uuid.uuid4().hex)
+
+
+def providers(settings: Settings, *, count: Callable[[str, str, str], None]) -> Callable[[str], Provider]:
+    """Return a look-up of providers by account name; each is made once, at its first use.
+
+    ``count`` is told account, call and code of each call that fails.
+    """
     made: dict[str, Provider] = {}
     lock = threading.Lock()
 
-    def provider(name: str) -> Provider:
+    def look_up(name: str) -> Provider:
         with lock:
             if name not in made:
                 account = settings.accounts[name]
-                made[name] = Watched(make_provider(account.provider, _access(name, account)), name)
+                access = _access(name, account)
+                made[name] = Watched(make_provider(account.provider, access), name, partial(count, name))
             return made[name]
 
-    return provider
+    return look_up
 
 
 def _access(name: str, account: Account) -> AccountAccess:

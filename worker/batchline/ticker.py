@@ -43,6 +43,7 @@ class Ticker:
         context = self._context()
         interval_s = context.settings.tick_interval
         while not self._over.wait(interval_s * (1 - JITTER * context.dice.random())):
+            context.pulse.beat()
             for role, tick in self._ticks.items():
                 self._tick(context, role, tick, interval_s * (1 - JITTER))
 

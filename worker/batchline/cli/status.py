@@ -43,7 +43,7 @@ def status(as_json: Json = False) -> None:
     settings = load_settings()
     store = Store(settings.redis_url)
     try:
-        read = figures.read(store)
+        read = figures.read(store, settings, now_ms=time.time_ns() // 1_000_000)
         outages = [store.batches.outage(name) for name in sorted(settings.accounts)]
     finally:
         store.close()
@@ -64,7 +64,7 @@ def describe(read: Figures, outages: Iterable[Outage], *, now_ms: int) -> dict[s
         "batches_open": len(read.batches),
         "batches_unknown": [_unknown(batch) for batch in read.batches if batch.unknown_since],
         "last_tick_ms": dict(read.ticks),
-        "memory": {"used_bytes": read.memory[0], "limit_bytes": read.memory[1] or None},
+        "memory": {"used_bytes": read.server.used, "limit_bytes": read.server.limit or None},
     }
 
 

@@ -15,10 +15,9 @@ import msgspec
 import structlog
 
 from batchline import custom_ids
-from batchline.engine import files, orphans, transitions, unknown
+from batchline.engine import files, leases, orphans, transitions, unknown
 from batchline.engine.context import Context, target
 from batchline.engine.entries import History, read_envelope
-from batchline.engine.leases import LeaseKeeper
 from batchline.engine.orphans import Finding
 from batchline.errors import KeyRefused, Permanent, ProviderError, Retryable
 from batchline.providers.protocol import Created, Listed, Provider
@@ -155,7 +154,7 @@ def _embark_all(context: Context, account: str, provider: Provider) -> None:
                 context.store.batches.release(batch, agenda=agenda, next_ms=batch.next_ms)
                 continue
             cut = [each.id for each in open_batches if each.lane == batch.lane and each.state == "cut"]
-            with LeaseKeeper(context.store, batch, lease_s=context.settings.lease_seconds):
+            with leases.kept(context, batch):
                 _embark(context, batch, provider, cut)
 
 

@@ -13,6 +13,7 @@ from batchline.errors import InvalidRequest
 from batchline.lanes import Lane, parse_lane
 from batchline.providers import Facts, facts
 from batchline.providers.protocol import Endpoint, Provider
+from batchline.pulse import Pulse
 from batchline.settings import Account, Settings
 from batchline.store import Store
 
@@ -33,6 +34,8 @@ class Context:
     """This worker's name, in leases and logs."""
     shutdown: Shutdown = field(default_factory=Shutdown)
     """Whether this worker was asked to end."""
+    pulse: Pulse = field(default_factory=Pulse)
+    """Whether this worker's loops still come round."""
 
     def holder(self) -> str:
         """Return a lease holder's name that is unique to one claim."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import msgspec
 import structlog
 
-from batchline.engine import cancelling, orphans, refusals, settler, stuck, transitions, unknown
+from batchline.engine import cancelling, leases, orphans, refusals, settler, stuck, transitions, unknown
 from batchline.engine.context import Context, Target, target
-from batchline.engine.leases import LeaseKeeper
 from batchline.errors import NotFound, Paused, ProviderError, PutOff
 from batchline.lanes import next_poll_s
 from batchline.providers.protocol import PROGRESS, Progress, Provider
@@ -62,7 +61,7 @@ def _advance(context: Context, where: Target, batch: Batch) -> None:
         settler.settle(context, where, batch, provider, progress)
         return
     # A provider may take longer to answer than a lease lasts.
-    with LeaseKeeper(context.store, batch, lease_s=context.settings.lease_seconds):
+    with leases.kept(context, batch):
         progress = provider.poll(batch.provider_id)
     unknown.found_again(context, batch)
     if progress.refusal:
@@ -96,7 +95,7 @@ def _as_ended(context: Context, batch: Batch, provider: Provider) -> tuple[Batch
     if not batch.short_since and not batch.unread_since:
         return batch, noted
     try:
-        with LeaseKeeper(context.store, batch, lease_s=context.settings.lease_seconds):
+        with leases.kept(context, batch):
             progress = provider.poll(batch.provider_id)
     except NotFound:
         return batch, noted
@@ -165,7 +164,7 @@ def _unknown(context: Context, where: Target, batch: Batch, error: NotFound) -> 
 def _is_lost(context: Context, batch: Batch) -> bool:
     if batch.state == "ended":
         return _is_given_up(context, batch)  # its results were paid for
-    with LeaseKeeper(context.store, batch, lease_s=context.settings.lease_seconds):
+    with leases.kept(context, batch):
         return unknown.fate(context, context.provider(batch.account), batch) == "lost"
 
 

@@ -17,10 +17,9 @@ from __future__ import annotations
 
 import structlog
 
-from batchline.engine import answers, transitions
+from batchline.engine import answers, leases, transitions
 from batchline.engine.context import Context, Target
 from batchline.engine.entries import read_envelope
-from batchline.engine.leases import LeaseKeeper
 from batchline.errors import ProviderError
 from batchline.providers.protocol import Created, Found, Job, Provider
 from batchline.store import keys
@@ -41,7 +40,7 @@ def reconcile(context: Context, where: Target, batch: Batch) -> None:
         return
     provider = context.provider(batch.account)
     try:
-        with LeaseKeeper(context.store, batch, lease_s=context.settings.lease_seconds):
+        with leases.kept(context, batch):
             found = provider.find(_job(where, batch))
         if found.proven:
             _adopt_proven(context, batch, provider, found.proven)

@@ -9,10 +9,9 @@ import structlog
 
 from batchline import custom_ids
 from batchline.custom_ids import CustomId
-from batchline.engine import answers, pressure, transitions
+from batchline.engine import answers, leases, pressure, transitions
 from batchline.engine.context import Context, Target
 from batchline.engine.entries import Envelope, Failure, read_envelope
-from batchline.engine.leases import LeaseKeeper
 from batchline.errors import ProviderError, Retryable
 from batchline.providers.protocol import UNREADABLE_LINES, Progress, Provider, Result
 from batchline.store.records import Batch, Owed
@@ -63,9 +62,7 @@ def settle(context: Context, where: Target, batch: Batch, provider: Provider, pr
     cannot be read to their end or have too few rows, PutOff between two chunks, LeaseLost, StoreError.
     """
     seen = Pass(proven=batch.proven)
-    with LeaseKeeper(
-        context.store, batch, lease_s=context.settings.lease_seconds, stopping=context.shutdown.check
-    ) as keeper:
+    with leases.kept(context, batch, stoppable=True) as keeper:
         pressure.check_begun(context, batch)
         for chunk in chunks(provider.results(progress)):
             keeper.check()

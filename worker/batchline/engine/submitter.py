@@ -10,9 +10,8 @@ import msgspec
 import structlog
 
 from batchline import custom_ids
-from batchline.engine import auditor, refusals, transitions
+from batchline.engine import auditor, leases, refusals, transitions
 from batchline.engine.context import Context, Target, target
-from batchline.engine.leases import LeaseKeeper
 from batchline.engine.reconciler import reconcile
 from batchline.engine.rendering import Overflow, Rendered, Rendering
 from batchline.engine.shutdown import watched
@@ -91,9 +90,7 @@ def _submit_cut(context: Context, where: Target, batch: Batch, store: str) -> No
     provider = context.provider(where.lane.account) if where.account else None
     spool = context.settings.spool_dir
     with (
-        LeaseKeeper(
-            context.store, batch, lease_s=context.settings.lease_seconds, stopping=context.shutdown.check
-        ) as keeper,
+        leases.kept(context, batch, stoppable=True) as keeper,
         tempfile.TemporaryFile(dir=spool) as rows,
     ):
         rendered = Rendering(context, where, batch, provider=provider, nonce=nonce, rows=rows).run(keeper)
@@ -135,7 +132,7 @@ def _send(
     batch: Batch,
     provider: Provider,
     rows: BinaryIO,
-    keeper: LeaseKeeper,
+    keeper: leases.LeaseKeeper,
     *,
     nonce: str,
     rendered: Rendered,

@@ -116,7 +116,7 @@ def settled(context: Context, where: Target, batch: Batch, *, waste_nano: int) -
     """Close a batch that carries nothing any more; False when it still does: settle or retry that first."""
     done = context.store.batches.settled(
         batch,
-        where.lane.base,
+        where.lane,
         now_ms=context.clock(),
         waste_nano=waste_nano,
         kept_s=int(context.settings.batch_record_ttl),

@@ -28,6 +28,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: Mapping[str, Endpoint]
     has_files: bool
     tagged: bool
+    results_kept_s: int
 
 
 def facts(kind: str) -> Facts:
@@ -39,6 +40,7 @@ def facts(kind: str) -> Facts:
         endpoints=provider.endpoints,
         has_files=provider.has_files,
         tagged=provider.tagged,
+        results_kept_s=provider.results_kept_s,
     )
 
 

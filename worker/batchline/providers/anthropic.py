@@ -119,6 +119,8 @@ class AnthropicProvider:
     endpoints: Mapping[str, Endpoint] = ENDPOINTS
     has_files: bool = False
     tagged: bool = False
+    # From the creation on. Source: platform.claude.com/docs/en/build-with-claude/batch-processing
+    results_kept_s: int = 29 * 86_400
 
     def __init__(
         self,

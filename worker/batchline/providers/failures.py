@@ -154,7 +154,11 @@ def refused(rules: CallRules, status: int, headers: Mapping[str, str], body: byt
     if status == 403 or is_account_at_fault(status, told):
         todo = "set the account's key right" if status in {401, 403} else "set right what the account may spend"
         return KeyRefused(
-            f"{head}; {todo}, requests wait until then", account=rules.account, call=rules.call, code=code
+            f"{head}; {todo}, requests wait until then",
+            account=rules.account,
+            call=rules.call,
+            code=code,
+            status=status,
         )
     text = f"{head}: {told.message[:MAX_QUOTED]}" if told.message else head
     if status < 400:
@@ -162,7 +166,12 @@ def refused(rules: CallRules, status: int, headers: Mapping[str, str], body: byt
     elif rules.call in {"create", "upload"} and status in _NOBODY_HOME:
         text = f"{head}; there is no batch API at the account's base_url, set it right; requests wait until then"
     return _kind(rules, status)(
-        text, account=rules.account, call=rules.call, code=code, retry_after_s=retry_after_s(headers, now)
+        text,
+        account=rules.account,
+        call=rules.call,
+        code=code,
+        status=status,
+        retry_after_s=retry_after_s(headers, now),
     )
 
 

@@ -87,6 +87,8 @@ class OpenAIProvider:
     endpoints: Mapping[str, Endpoint] = ENDPOINTS
     has_files: bool = True
     tagged: bool = True
+    # Files of results are deleted 30 days after the batch's end. Source: developers.openai.com/api/docs/guides/batch
+    results_kept_s: int = 30 * 86_400
 
     def __init__(self, access: AccountAccess, *, now: Callable[[], float] = time.time) -> None:
         self._access = access

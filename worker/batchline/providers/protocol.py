@@ -165,6 +165,8 @@ class Provider(Protocol):
     """Whether the rows are uploaded as a file before the create call."""
     tagged: bool
     """Whether a batch carries a tag of ours by which it is found again."""
+    results_kept_s: int
+    """How long, in seconds, results can be read at the least, counted from the submission."""
 
     def render(self, custom_id: str, endpoint: str, body: bytes) -> bytes:
         """Return one row of the batch, without line feed; ``body`` is checked JSON on one line (bodies.py)."""

@@ -1,27 +1,49 @@
-"""A provider whose every call has kill points around it; all workers' providers are reached through one."""
+"""A provider whose every call is watched: failures are counted, and tests may let it die. Workers reach all through one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 from batchline import killpoints
 from batchline.errors import Ambiguous, ProviderError, Retryable
-from batchline.providers.protocol import Created, Found, Job, Listed, Progress, Provider, Result, Upload
+from batchline.providers.protocol import (
+    UNREADABLE_LINES,
+    Created,
+    Found,
+    Job,
+    Listed,
+    Progress,
+    Provider,
+    Result,
+    Upload,
+)
+
+ROW = "results.row"
+VERBS = ("upload", "create", "find", "recent", "sent", "uploads", "poll", "results", "cancel", "call", "delete_file")
+"""The calls that are counted when they fail."""
+NOT_HTTP = UNREADABLE_LINES | {"unreadable_answer", "no_key"}
 
 
 class Watched:
-    """Passes every call on to a provider, between the points ``provider.<kind>.<verb>.before`` and ``.after``."""
+    """Passes every call on to a provider, between the points ``provider.<kind>.<verb>.before`` and ``.after``.
 
-    def __init__(self, provider: Provider, account: str) -> None:
+    ``failed`` is told the verb and the code of each call that fails; it must not raise.
+    """
+
+    def __init__(
+        self, provider: Provider, account: str, failed: Callable[[str, str], None] = lambda _verb, _code: None
+    ) -> None:
         self._provider = provider
         self._account = account
+        self._failed = failed
         self.kind = provider.kind
         self.limits = provider.limits
         self.endpoints = provider.endpoints
         self.has_files = provider.has_files
         self.tagged = provider.tagged
+        self.results_kept_s = provider.results_kept_s
 
     def render(self, custom_id: str, endpoint: str, body: bytes) -> bytes:
         """Return one row; nothing leaves the process."""
@@ -66,7 +88,7 @@ class Watched:
         """Stream the results; each one comes by the points of ``results.row``."""
         with self._around("results"):
             for result in self._provider.results(progress):
-                with self._around("results.row"):
+                with self._around(ROW):
                     yield result
 
     def cancel(self, provider_id: str) -> None:
@@ -84,9 +106,27 @@ class Watched:
         with self._around("delete_file"):
             self._provider.delete_file(ref)
 
-    def _around(self, verb: str, lost: type[ProviderError] = Retryable) -> AbstractContextManager[None]:
+    @contextmanager
+    def _around(self, verb: str, lost: type[ProviderError] = Retryable) -> Iterator[None]:
         def broken() -> ProviderError:
             message = f"{verb} on account {self._account!r}: the connection broke off (kill point)"
             return lost(message, account=self._account, call=verb, code="killpoint")
 
-        return killpoints.around(f"provider.{self.kind}.{verb}", broken)
+        try:
+            with killpoints.around(f"provider.{self.kind}.{verb}", broken):
+                yield
+        except ProviderError as error:
+            if verb != ROW:  # what tears a row tears the whole call, and is counted there
+                self._failed(verb, code_of(error))
+            raise
+
+
+def code_of(error: ProviderError) -> str:
+    """Return what a failure counts as: its HTTP status, or what kind of failure below HTTP; never what a provider made up."""
+    if error.status:
+        return str(error.status)
+    if error.code in NOT_HTTP:
+        return error.code
+    if "Timeout" in error.code:
+        return "timeout"
+    return "connection" if error.code.endswith(("Error", "Protocol", "killpoint")) else "other"

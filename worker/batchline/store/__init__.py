@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from batchline.store import keys
+from batchline.store.accounts import Accounts
 from batchline.store.batches import Batches
 from batchline.store.callbacks import Callbacks
 from batchline.store.connection import Connection
+from batchline.store.days import Days
 from batchline.store.dead import Dead
 from batchline.store.durability import Durability
 from batchline.store.files import Files
@@ -30,14 +32,19 @@ class Store:
         replicas: int = 0,
         durable_within_s: float = 5.0,
         files_kept_s: float = 3600.0,
+        ledger_kept_s: float = 34_560_000.0,
     ) -> None:
         self.connection = Connection(url)
         self.durability = Durability(self.connection, replicas=replicas, timeout_s=durable_within_s)
         self.intake = Intake(self.connection)
-        self.batches = Batches(self.connection, self.durability, lease_s=lease_s, files_kept_s=files_kept_s)
-        self.settling = Settling(self.connection, lease_s=lease_s, reply_ttl_s=reply_ttl_s)
+        self.batches = Batches(
+            self.connection, self.durability, lease_s=lease_s, files_kept_s=files_kept_s, ledger_kept_s=ledger_kept_s
+        )
+        self.settling = Settling(self.connection, lease_s=lease_s, reply_ttl_s=reply_ttl_s, ledger_kept_s=ledger_kept_s)
         self.callbacks = Callbacks(self.connection, reply_ttl_s=reply_ttl_s)
+        self.accounts = Accounts(self.connection)
         self.ledger = Ledger(self.connection)
+        self.days = Days(self.connection)
         self.orphans = Orphans(self.connection)
         self.dead = Dead(self.connection)
         self.server = Server(self.connection)

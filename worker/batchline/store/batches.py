@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, cast
 
 from batchline.lanes import Lane, OpenRange, Trigger
-from batchline.store import files, keys
+from batchline.store import days, files, keys
 from batchline.store.connection import Argument, Connection
 from batchline.store.durability import Durability
 from batchline.store.records import (
@@ -26,6 +26,8 @@ MOST = 1000
 CLAIM_KEPT_S = 40 * 86400
 """How long the claim on a finished provider batch is remembered: longer than providers keep results (30 days)."""
 UNUSED = "batchline:unused"
+RATIO_BUCKETS = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 1)
+"""Upper bounds of the ledger's histogram of the error ratio of finished batches."""
 
 
 IntentAnswer = Literal["durable", "not_durable", "creates", "twin_submitting", "twin_reconciling", "cancelled"]
@@ -34,11 +36,20 @@ IntentAnswer = Literal["durable", "not_durable", "creates", "twin_submitting", "
 class Batches:
     """Every transition of a batch, each one fenced script. All methods that take a batch may raise LeaseLost."""
 
-    def __init__(self, connection: Connection, durability: Durability, *, lease_s: float, files_kept_s: float) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        durability: Durability,
+        *,
+        lease_s: float,
+        files_kept_s: float,
+        ledger_kept_s: float,
+    ) -> None:
         self._connection = connection
         self._durability = durability
         self._lease_ms = int(lease_s * 1000)
         self._files_kept_ms = int(files_kept_s * 1000)
+        self._ledger_kept_s = int(ledger_kept_s)
 
     def cut(
         self,
@@ -254,7 +265,7 @@ class Batches:
     def settled(
         self,
         batch: Batch,
-        base: str,
+        lane: Lane,
         *,
         now_ms: int,
         waste_nano: int,
@@ -275,17 +286,20 @@ class Batches:
             keys.AGENDA_ACCUMULATE,
             keys.AGENDA_POLL,
             keys.SETTLED,
-            keys.ledger(base),
+            keys.ledger(lane.base),
             keys.LEDGERS,
             claim,
             keys.requests(batch.lane),
             keys.attempts(batch.lane),
             keys.FILES,
+            keys.day(day := days.name(lane, now_ms)),
+            keys.DAYS,
         ]
         turnaround_ms = max(0, batch.ended_ms - batch.submitted_ms)
-        arguments: list[Argument] = [batch.fence, batch.id, now_ms, waste_nano, kept_s, CLAIM_KEPT_S, base]
+        arguments: list[Argument] = [batch.fence, batch.id, now_ms, waste_nano, kept_s, CLAIM_KEPT_S, lane.base]
         arguments += [turnaround_bucket, turnaround_ms, size_bucket, batch.rows, sweep_entries(batch)]
-        arguments += [now_ms + self._files_kept_ms, *(files.named(batch.account, ref) for ref in refs)]
+        arguments += [now_ms + self._files_kept_ms, day, self._ledger_kept_s, ",".join(map(str, RATIO_BUCKETS))]
+        arguments += [files.named(batch.account, ref) for ref in refs]
         answer = self._connection.call("settled", where, arguments)
         while answer == b"more":
             answer = self._connection.call("settled", where, arguments)
@@ -304,6 +318,10 @@ class Batches:
     def count_duplicate(self, account: str, provider_id: str, *, now_ms: int) -> bool:
         """Count a second provider batch for one attempt of ours; False when it was counted before."""
         return bool(self._connection.call("duplicate", [keys.account_duplicates(account)], [provider_id, now_ms]))
+
+    def count_error(self, account: str, call: str, code: str, *, token: str) -> None:
+        """Count a provider call that failed; ``token`` is this one failure's, so that a repeat is not counted."""
+        self._connection.call("erred", [keys.account_errors(account)], [f"{call}:{code}", token])
 
     def claimed_by_others(self, batch: Batch, provider_ids: Sequence[str]) -> set[str]:
         """Return which of these provider batches another batch of ours has claimed."""

@@ -10,6 +10,7 @@ PREFIX = "batchline:"
 LANES = "batchline:lanes"
 LANES_ASIDE = "batchline:lanes:aside"
 LEDGERS = "batchline:ledgers"
+DAYS = "batchline:days"
 TICKS = "batchline:ticks"
 AUDITED = "batchline:audited"
 IDENTITY = "batchline:identity"
@@ -105,6 +106,16 @@ def provider_batch(account_name: str, provider_id: str) -> str:
 def ledger(base: str) -> str:
     """Return the ledger hash of an ``account:endpoint:model``."""
     return f"batchline:ledger:{base}"
+
+
+def day(name: str) -> str:
+    """Return the hash of one day's ledger of an ``account:endpoint:model`` and tenant, by its name in ``days``."""
+    return f"batchline:day:{name}"
+
+
+def account_errors(name: str) -> str:
+    """Return the hash of how often the account's provider calls failed, by ``call:code``."""
+    return f"batchline:account:{name}:errors"
 
 
 def tick(role: str) -> str:

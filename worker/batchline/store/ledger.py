@@ -49,8 +49,8 @@ class Ledger:
         self._connection = connection
 
     def accounts(self) -> list[Account]:
-        """Read the whole ledger, sorted by name."""
-        bases = sorted(text(base) for base in self._connection.run("SMEMBERS", keys.LEDGERS))
+        """Read the whole ledger, what was used first first."""
+        bases = [text(base) for base in self._connection.run("ZRANGE", keys.LEDGERS, 0, -1)]
         found = self._connection.run_many([("HGETALL", keys.ledger(base)) for base in bases])
         return [
             Account(base=base, fields={text(name): int(n) for name, n in fields.items()})
@@ -67,10 +67,11 @@ class Ledger:
             if cursor == 0:
                 return found
 
-    def memory(self) -> tuple[int, int]:
-        """Return the store's used memory and its limit in bytes (limit 0: none)."""
-        info = self._connection.run("INFO", "memory")
-        return int(info["used_memory"]), int(info.get("maxmemory", 0))
+    def counts(self) -> dict[str, int]:
+        """Return how many lanes there are, how many were set aside, and how many replies could not be delivered."""
+        commands = [("SCARD", keys.LANES), ("SCARD", keys.LANES_ASIDE), ("LLEN", keys.UNDELIVERED)]
+        lanes, aside, undelivered = self._connection.run_many(commands)
+        return {"lanes": int(lanes), "lanes_aside": int(aside), "undelivered": int(undelivered)}
 
 
 def _depth(row: list[Any]) -> LaneDepth:

@@ -25,6 +25,7 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     append_only: bool
     fsync: str | None
     last_write_ok: bool
+    last_rewrite_ok: bool
     replicas: int
 
 
@@ -48,6 +49,7 @@ class Server:
             append_only=str(info.get("aof_enabled", 0)) == "1",
             fsync=self._configured("appendfsync"),
             last_write_ok=info.get("aof_last_write_status", "ok") == "ok",
+            last_rewrite_ok=info.get("aof_last_bgrewrite_status", "ok") == "ok",
             replicas=int(info.get("connected_slaves", 0)),
         )
 

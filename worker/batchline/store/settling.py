@@ -9,7 +9,7 @@ import msgspec
 
 from batchline.lanes import Lane
 from batchline.requests import Cost, Route, Status, Usage
-from batchline.store import keys
+from batchline.store import days, keys
 from batchline.store.batches import UNUSED, sweep_entries
 from batchline.store.connection import Argument, Connection
 from batchline.store.records import Batch, Owed, owed_record, text
@@ -57,10 +57,11 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
 class Settling:
     """The scripts that read owed entries and answer them. Methods that take a batch may raise LeaseLost."""
 
-    def __init__(self, connection: Connection, *, lease_s: float, reply_ttl_s: float) -> None:
+    def __init__(self, connection: Connection, *, lease_s: float, reply_ttl_s: float, ledger_kept_s: float) -> None:
         self._connection = connection
         self._lease_ms = int(lease_s * 1000)
         self._reply_ttl_s = int(reply_ttl_s)
+        self._ledger_kept_s = int(ledger_kept_s)
 
     def owed(self, lane: str, entries: Sequence[str], *, bodies: bool = False) -> list[Owed | None]:
         """Read entries by id; None for one that was answered already."""
@@ -121,6 +122,8 @@ class Settling:
             keys.UNDELIVERED,
             keys.dead(lane.name),
             keys.DEAD,
+            keys.day(day := days.name(lane, now_ms)),
+            keys.DAYS,
         ]
         arguments: list[Argument] = [
             batch.fence if batch else "",
@@ -131,6 +134,8 @@ class Settling:
             ",".join(str(bound) for bound in BUCKETS_S),
             self._lease_ms,
             lane.name,
+            day,
+            self._ledger_kept_s,
         ]
         for answer in answers:
             arguments += _answer_arguments(lane.name, answer)
@@ -179,4 +184,6 @@ def _answer_arguments(lane: str, answer: Answer) -> list[Argument]:
         int(answer.unpriced),
         "" if answer.deadline_ms is None else answer.deadline_ms,
         answer.dead,
+        cost.cache_saved_nano,
+        cost.cache_extra_nano,
     ]

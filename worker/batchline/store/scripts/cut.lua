@@ -2,7 +2,7 @@
 -- Cut a lane's open range into a batch in state `cut`, if the account has room for it. The batch waits for a claim; its
 -- agenda rings again later, in case the doorbell that the caller sends is lost.
 -- KEYS 1 walk (hash)  2 batch (hash)  3 the account's open batches (hash: B -> requests:tokens)  4 the account's creates (zset)
---      5 the account (hash)  6 agenda of the accumulate role (zset)  7 ledger (hash)  8 ledgers (set)  9 retry pool (zset)
+--      5 the account (hash)  6 agenda of the accumulate role (zset)  7 ledger (hash)  8 ledgers (zset)  9 retry pool (zset)
 -- ARGV 1 batch id  2 lane  3 account  4 the end of the open range as the caller saw it  5 trigger  6 now (ms)
 --      7 most open batches  8 most creates an hour  9 ring again after (ms)  10 ledger name  11 key prefix of batches
 --      12 '1' for a batch of riders alone: the open range stays as it is
@@ -48,5 +48,5 @@ redis.call('HSET', KEYS[1], 'cutting', id)
 redis.call('HSET', KEYS[3], id, range.requests .. ':' .. range.tokens)
 redis.call('ZADD', KEYS[6], now + tonumber(ARGV[9]), id)
 redis.call('HINCRBY', KEYS[7], 'cut:' .. ARGV[5], 1)
-redis.call('SADD', KEYS[8], ARGV[10])
+redis.call('ZADD', KEYS[8], 'NX', now, ARGV[10])
 return 'cut'

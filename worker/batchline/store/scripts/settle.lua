@@ -4,16 +4,17 @@
 -- is marked `own` (failures) only by the batch that carries it. Without a batch, only entries that no batch carries.
 -- A request given up on leaves a dead letter: its fields as they stand and all that happened to it.
 -- KEYS 1 batch (hash; any unused key without a batch)  2 riders (zset; likewise)  3 requests (stream)  4 attempts (hash)
---      5 retry pool (zset)  6 cancels (set)  7 walk (hash)  8 ledger (hash)  9 ledgers (set)  10 undelivered (list)
---      11 the lane's dead letters (hash)  12 all dead letters by time (zset)
+--      5 retry pool (zset)  6 cancels (set)  7 walk (hash)  8 ledger (hash)  9 ledgers (zset)  10 undelivered (list)
+--      11 the lane's dead letters (hash)  12 all dead letters by time (zset)  13 the day's ledger (hash)  14 days (zset)
 -- ARGV 1 fence, or '' without a batch  2 now (ms)  3 reply queues expire after (s)  4 ledger name  5 route
 --      6 bucket bounds (s, ascending, comma separated)  7 lease (ms) to renew
---      8 lane  then 18 a reply: entry id, id window key, kind of queue ('list' or 'stream'), queue, default queue (list),
+--      8 lane  9 name of the day's ledger  10 it is kept (s)  then 20 a reply: entry id, id window key, kind of queue ('list' or 'stream'), queue, default queue (list),
 --      status, reply, own 0|1, input_uncached, cache_read, cache_write, output tokens, list, paid, saved (nano-dollars),
---      unpriced 0|1, deadline (ms) or '', attempts record (JSON) of a request given up on or ''
+--      unpriced 0|1, deadline (ms) or '', attempts record (JSON) of a request given up on or '', cache saved, cache extra (nano-dollars)
 -- Returns for each reply: 1 delivered, 2 delivered to the default queue (its own has another type), 3 kept in
 --   `undelivered` (both have), 0 skipped. Error LEASELOST.
 --@include carry
+--@include day
 local now, ttl, route, paired = tonumber(ARGV[2]), ARGV[3], ARGV[5], ARGV[1] ~= ''
 if paired and redis.call('HGET', KEYS[1], 'fence') ~= ARGV[1] then
   return redis.error_reply('LEASELOST somebody else holds the lease on this batch')
@@ -111,6 +112,8 @@ local function account_for(at, entry, status)
     add(sums, kind, tonumber(ARGV[at + 11 + k]))
   end
   add(ledger, 'unpriced', tonumber(ARGV[at + 15]))
+  add(ledger, 'cache_saved_nano:' .. route, tonumber(ARGV[at + 18]))
+  add(ledger, 'cache_extra_nano:' .. route, tonumber(ARGV[at + 19]))
   local enqueued = parts(entry)
   add(ledger, 'latency:' .. route .. ':' .. bucket((now - enqueued) / 1000), 1)
   add(ledger, 'latency_ms:' .. route, math.max(0, now - enqueued))
@@ -125,7 +128,7 @@ local function account_for(at, entry, status)
 end
 
 local codes = {}
-for at = 9, #ARGV, 18 do
+for at = 11, #ARGV, 20 do
   local entry, status = ARGV[at], ARGV[at + 5]
   local code = 0
   local owed = redis.call('XRANGE', KEYS[3], entry, entry)[1]
@@ -147,7 +150,8 @@ for field, n in pairs(ledger) do
     redis.call('HINCRBY', KEYS[8], field, string.format('%.0f', n))
   end
 end
-redis.call('SADD', KEYS[9], ARGV[4])
+redis.call('ZADD', KEYS[9], 'NX', now, ARGV[4])
+add_to_day(KEYS[13], KEYS[14], ARGV[9], now, ARGV[10], ledger)
 if paired then
   for field, n in pairs(sums) do
     redis.call('HINCRBY', KEYS[1], field, string.format('%.0f', n))

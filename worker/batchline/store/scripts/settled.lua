@@ -2,13 +2,16 @@
 -- ended, cut -> settled, once a sweep in pages has shown that the batch carries nothing any more (what it carries only
 -- ever shrinks). Its record stays for a while; its room and agenda are free.
 -- KEYS 1 batch (hash)  2 riders (zset)  3 the account's open batches (hash)  4 agenda of accumulate  5 agenda of poll
---      6 settled batches (zsets)  7 ledger (hash)  8 ledgers (set)  9 claim on the provider's batch (string), or the batch again
---      10 requests (stream)  11 attempts (hash)  12 files (zset)
+--      6 settled batches (zsets)  7 ledger (hash)  8 ledgers (zset)  9 claim on the provider's batch (string), or the batch again
+--      10 requests (stream)  11 attempts (hash)  12 files (zset)  13 the day's ledger (hash)  14 days (zset)
 -- ARGV 1 fence  2 batch id  3 now (ms)  4 waste (nano-dollars)  5 the record is kept (s)  6 the claim is kept (s)
 --      7 ledger name  8 bucket of the turnaround or ''  9 turnaround (ms)  10 bucket of the size  11 rows
---      12 most entries to sweep in this call  13 when its files may be deleted (ms)  then 14 a file: `account|file`
+--      12 most entries to sweep in this call  13 when its files may be deleted (ms)
+--      14 name of the day's ledger  15 it is kept (s)  16 bucket bounds of the error ratio (ascending, comma separated)
+--      then 17 a file: `account|file`
 -- Returns 'more' (call again), 'carries' (it does: settle or retry that first), or the batch record as HGETALL. Errors LEASELOST, STATE.
 --@include fence
+--@include day
 local state = redis.call('HGET', KEYS[1], 'state')
 if state == 'settled' then
   return redis.call('HGETALL', KEYS[1])
@@ -50,7 +53,7 @@ redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', ARGV[3] - ARGV[5] * 1000)
 if KEYS[9] ~= KEYS[1] then
   redis.call('EXPIRE', KEYS[9], ARGV[6])
 end
-for i = 14, #ARGV do
+for i = 17, #ARGV do
   redis.call('ZADD', KEYS[12], ARGV[13], ARGV[i])
 end
 if state == 'ended' then
@@ -60,6 +63,21 @@ if state == 'ended' then
   redis.call('HINCRBY', KEYS[7], 'turnaround:' .. ARGV[8], 1)
   redis.call('HINCRBY', KEYS[7], 'turnaround_ms', ARGV[9])
   redis.call('HINCRBY', KEYS[7], 'wasted_nano:unmatched', ARGV[4])
-  redis.call('SADD', KEYS[8], ARGV[7])
+  local ends = {}
+  for i, field in ipairs({'succeeded', 'failed', 'retried'}) do
+    ends[i] = tonumber(redis.call('HGET', KEYS[1], field) or 0)
+  end
+  local wrong, total = ends[2] + ends[3], ends[1] + ends[2] + ends[3]
+  local ratio, bucket = total > 0 and wrong / total or 0, 0
+  for bound in string.gmatch(ARGV[16], '[^,]+') do
+    if ratio <= tonumber(bound) then
+      break
+    end
+    bucket = bucket + 1
+  end
+  redis.call('HINCRBY', KEYS[7], 'error_ratio:' .. bucket, 1)
+  redis.call('HINCRBY', KEYS[7], 'error_ratio_ppm', math.floor(ratio * 1000000 + 0.5))
+  redis.call('ZADD', KEYS[8], 'NX', ARGV[3], ARGV[7])
+  add_to_day(KEYS[13], KEYS[14], ARGV[14], tonumber(ARGV[3]), ARGV[15], {batches = 1, ['wasted_nano:unmatched'] = tonumber(ARGV[4])})
 end
 return redis.call('HGETALL', KEYS[1])
