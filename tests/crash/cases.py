@@ -72,6 +72,7 @@ PLACES: tuple[tuple[str, int, str, tuple[str, ...]], ...] = (
     ("script.split", 2, "halved", ANY),
     ("script.split", 1, "overflow", ("openai",)),
     ("script.outage", 1, "outage", ("openai",)),
+    ("script.erred", 1, "outage", ("openai",)),
     ("script.ambiguous", 1, "lost", KINDS),
     ("script.submitted", 1, "lost", KINDS),
     ("script.ambiguous", 1, "absent", KINDS),
@@ -141,7 +142,7 @@ NEVER: dict[str, str] = {
     **{
         f"command.{name}": _CLIENT
         for name in (
-            *("acknowledge", "blmove", "config get", "expire", "get", "lindex", "lrange", "ping", "smembers", "time"),
+            *("acknowledge", "blmove", "config get", "expire", "get", "lindex", "lrange", "ping", "time"),
             *("xinfo stream", "zscan", "zscore"),
         )
     },
