@@ -1,0 +1,184 @@
+"""The chart's values: all documented, none unknown, and wrong ones refused with words that help."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.deploy import chart
+
+SCHEMA: dict[str, Any] = yaml.safe_load((chart.CHART / "values.schema.json").read_text(encoding="utf-8"))
+
+OPEN = {"volumes", "mounts"}
+"""Definitions of Kubernetes's own objects, of which the schema names only what the chart itself needs."""
+
+
+def schemas(value: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every schema of the document with the path to it."""
+    if isinstance(value, dict):
+        yield name, value
+        for key, inner in value.items():
+            yield from schemas(inner, f"{name}/{key}")
+
+
+def test_every_value_has_a_comment() -> None:
+    values = list(chart.documented_values())
+    assert len(values) > 100
+    assert [value.path for value in values if len(value.comment) < 5] == []
+
+
+def test_every_value_is_documented() -> None:
+    def leaves(value: Any, path: str) -> Iterator[str]:
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                yield from leaves(inner, f"{path}.{key}" if path else key)
+        else:
+            yield path
+
+    documented = {value.path for value in chart.documented_values()}
+    defaults = yaml.safe_load((chart.CHART / "values.yaml").read_text(encoding="utf-8"))
+    assert [
+        path
+        for path in leaves(defaults, "")
+        if not any(path == each or path.startswith(f"{each}.") for each in documented)
+    ] == []
+
+
+def test_the_readme_has_the_table_of_values() -> None:
+    readme = (chart.CHART / "README.md").read_text(encoding="utf-8")
+    assert readme == chart.with_table(readme), "run: python -m tests.deploy.chart"
+
+
+def test_the_schema_knows_no_value_that_has_no_default() -> None:
+    defaults = yaml.safe_load((chart.CHART / "values.yaml").read_text(encoding="utf-8"))
+
+    def missing(schema: dict[str, Any], values: Any, path: str) -> Iterator[str]:
+        if "$ref" in schema:
+            return
+        for key, inner in schema.get("properties", {}).items():
+            if not isinstance(values, dict) or key not in values:
+                yield f"{path}{key}"
+            else:
+                yield from missing(inner, values[key], f"{path}{key}.")
+
+    own = {"global"} | {f"exporter.{key}" for key in defaults["pod"]}
+    assert set(missing(SCHEMA, defaults, "")) - own == set()
+
+
+def test_the_schema_refuses_what_it_does_not_name() -> None:
+    loose = [
+        name
+        for name, schema in schemas(SCHEMA)
+        if "properties" in schema
+        and schema.get("additionalProperties") is not False
+        and not OPEN & set(name.split("/"))
+    ]
+    assert loose == []
+
+
+def test_a_part_of_another_chart_may_be_given_globals(tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text("{global: {region: eu}}")
+    assert chart.objects(chart.values_file("minimal"), values)
+
+
+WRONG = {
+    # what a slip, or a wish that cannot be met, looks like; a part of what is said of it
+    "a value that does not exist": ("{replicas: 3}", "Additional property replicas is not allowed"),
+    "a slip in a role": ("{roles: {poll: {replica: 3}}}", "roles.poll: Additional property replica is not allowed"),
+    "a role that is none": ("{roles: {poll: {only: [pol]}}}", "roles.poll.only.0 must be one of"),
+    "a role without work": ("{roles: {more: {enabled: true}}}", "roles.more: only is required"),
+    "a role that serves nothing": ("{roles: {poll: {only: []}}}", "Array must have at least 1 items"),
+    "a role's name that is taken": ("{roles: {exporter: {enabled: true, only: [poll]}}}", "exporter"),
+    "a role's name that is no name": ("{roles: {Poll_2: {enabled: true, only: [poll]}}}", "Poll_2"),
+    "replicas as text": ("{worker: {replicas: two}}", "worker.replicas: Invalid type"),
+    "scaling to nothing": ("{worker: {autoscaling: {minReplicas: 0}}}", "Must be greater than or equal to 1"),
+    "scaling of one role to nothing": ("{roles: {poll: {autoscaling: {minReplicas: 0}}}}", "minReplicas: Must be"),
+    "falling back to nothing": ("{worker: {autoscaling: {keda: {fallbackReplicas: 0}}}}", "fallbackReplicas: Must be"),
+    "an unknown way to scale": ("{worker: {autoscaling: {type: vpa}}}", "worker.autoscaling.type must be one of"),
+    "scaling by KEDA without Prometheus": ("{worker: {autoscaling: {type: keda}}}", "keda.serverAddress: set the"),
+    "less at most than at least": (
+        "{roles: {poll: {autoscaling: {minReplicas: 9}}}}",
+        "roles.poll.autoscaling: minReplicas is more",
+    ),
+    "scaling a role by nothing": (
+        "{roles: {more: {enabled: true, only: [poll], autoscaling: {type: hpa}}}}",
+        "roles.more.autoscaling.metric.name: set",
+    ),
+    "a budget that lets nobody go": ("{worker: {pdb: {maxUnavailable: 0}}}", "worker.pdb.maxUnavailable"),
+    "a budget of no percent": ("{worker: {pdb: {maxUnavailable: 0%}}}", "worker.pdb.maxUnavailable"),
+    "no image": ("{image: {repository: ''}}", "image.repository: set where your image"),
+    "a tag in the repository": ("{image: {repository: 'example.com/batchline:1'}}", "image.repository"),
+    "a digest that is none": ("{image: {digest: 'sha256:abc'}}", "image.digest: Does not match pattern"),
+    "an unknown pull policy": ("{image: {pullPolicy: always}}", "image.pullPolicy must be one of"),
+    "no store": ("{store: {existingSecret: ''}}", "store: set existingSecret"),
+    "two stores": ("{store: {bundled: {enabled: true}}}", "store: existingSecret and bundled.enabled are both set"),
+    "a Secret's name that is none": ("{store: {existingSecret: 'My Secret'}}", "store.existingSecret"),
+    "a URL in place of a Secret": ("{store: {existingSecret: 'redis://:p@h:6379'}}", "store.existingSecret"),
+    "a tiny store": ("{store: {bundled: {memoryMiB: 16}}}", "Must be greater than or equal to 128"),
+    "the store's URL in the settings": ("{config: {redis_url: 'redis://:p@h'}}", "config.redis_url: a ConfigMap is no"),
+    "the broker's URL in the settings": ("{config: {broker_url: 'redis://:p@h'}}", "broker.existingSecret"),
+    "a port in the settings": ("{config: {worker_port: 9000}}", "config.worker_port: the chart sets it"),
+    "a setting that is no time": ("{config: {shutdown_grace: soon}}", 'config.shutdown_grace: "soon" is not a time'),
+    "a grace period that is too short": ("{worker: {terminationGracePeriodSeconds: 60}}", "may take 145 s to end"),
+    "a grace period that the settings outgrew": (
+        "{config: {create_timeout: 10m}, worker: {terminationGracePeriodSeconds: 300}}",
+        "may take 625 s to end",
+    ),
+    "a key of an unknown account": (
+        "{apiKeys: {azure: {existingSecret: s, key: k}}}",
+        "apiKeys.azure: there is no such account; set config.accounts.azure.provider",
+    ),
+    "a key in two places": (
+        "{apiKeys: {openai: {existingSecret: s, key: k}}, config: {accounts: {openai: {api_key_env: KEY}}}}",
+        "apiKeys.openai: config.accounts.openai names another key",
+    ),
+    "a key without its Secret": ("{apiKeys: {openai: {key: k}}}", "existingSecret is required"),
+    "an API key itself": ("{apiKeys: {openai: sk-secret}}", "apiKeys.openai: Invalid type"),
+    "the chart's own variable": (
+        "{pod: {extraEnv: [{name: BATCHLINE_SHUTDOWN_GRACE, value: 5m}]}}",
+        "extraEnv: BATCHLINE_SHUTDOWN_GRACE is the chart's own; set config.shutdown_grace",
+    ),
+    "the store's URL as a variable": (
+        "{exporter: {extraEnv: [{name: BATCHLINE_REDIS_URL, value: x}]}}",
+        "exporter.extraEnv: BATCHLINE_REDIS_URL is the chart's own; set store.existingSecret",
+    ),
+    "a volume of the chart's name": ("{pod: {extraVolumes: [{name: tmp, emptyDir: {}}]}}", "pod.extraVolumes.0.name"),
+    "a label of the chart's own": (
+        "{pod: {podLabels: {app.kubernetes.io/component: x}}}",
+        "pod.podLabels",
+    ),
+    "a weaker security context": ("{securityContext: {privileged: true}}", "Additional property privileged"),
+    "root": ("{securityContext: {runAsUser: 0}}", "securityContext.runAsUser: Must be greater than or equal to 1"),
+    "an alert that does not exist": (
+        "{prometheusRule: {enabled: true, disabled: [BatchlineTooGood]}}",
+        "prometheusRule.disabled: there is no alert BatchlineTooGood",
+    ),
+    "a runbook without a scheme": ("{prometheusRule: {runbookBaseUrl: wiki/x}}", "prometheusRule.runbookBaseUrl"),
+    "a port that is none": ("{networkPolicy: {storePorts: [70000]}}", "networkPolicy.storePorts.0"),
+    "a peer without a rule": ("{networkPolicy: {metricsFrom: [{}]}}", "networkPolicy.metricsFrom.0"),
+    "names from nowhere": ("{networkPolicy: {dnsTo: []}}", "networkPolicy.dnsTo"),
+}
+
+
+@pytest.mark.parametrize(("values", "said"), WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_value_is_refused_in_words_that_help(values: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "wrong.yaml"
+    file.write_text(values)
+    done = chart.template(chart.values_file("minimal"), file)
+    assert done.returncode != 0
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("25", 160), ("25s", 160), ("1.5m", 225), ("'1 h'", 3735), ("0.2", 136), ("1D", 86535)],
+)
+def test_times_are_read_as_batchline_reads_them(value: str, seconds: int, tmp_path: Path) -> None:
+    file = tmp_path / "values.yaml"
+    file.write_text(f"{{config: {{shutdown_grace: {value}}}}}")
+    for pod in chart.workers(chart.objects(chart.values_file("minimal"), file)):
+        assert pod.spec["terminationGracePeriodSeconds"] == seconds
