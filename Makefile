@@ -11,6 +11,11 @@ LOCK_COMMAND := $(VENV)/bin/uv pip compile pyproject.toml --extra local --group 
 DEPLOY_LOCK_COMMAND := $(VENV)/bin/uv pip compile pyproject.toml --extra local --group dev --group deploy --universal \
 	--python-version 3.11 --constraint requirements.lock --generate-hashes --no-header --no-annotate --no-emit-index-url
 
+# What goes into the image: the versions that are tested, without what only tests need; and what builds its wheel.
+IMAGE_LOCK_COMMAND := $(VENV)/bin/uv pip compile --universal --python-version 3.11 --constraint requirements.lock \
+	--generate-hashes --no-header --no-annotate --no-emit-index-url --quiet
+BUILD_REQUIREMENTS := $(PY) -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')"
+
 # .venv is built again when the lock, the project file or the place of the checkout is another one.
 STAMP := $(VENV)/.ready-$(shell { pwd; cat requirements.lock pyproject.toml; } | cksum | tr ' ' '-')
 
@@ -20,7 +25,7 @@ unexport $(filter OPENAI_% ANTHROPIC_% AZURE_OPENAI_% GEMINI_% GOOGLE_% BATCHLIN
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTEST_ADDOPTS
 
 .DEFAULT_GOAL := help
-.PHONY: demo test kill-matrix mutants soak deploy-check generate lint types contracts lock setup deploy-setup clean help
+.PHONY: demo test kill-matrix mutants soak deploy-check image generate lint types contracts lock setup deploy-setup clean help
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' Makefile
@@ -50,6 +55,12 @@ mutants: setup  ## take the handling of each fault out (tests/mutations) and see
 deploy-check: deploy-setup  ## check chart, dashboards, alerts and image with their own tools
 	@DEPLOY_TOOLS=$(or $(TOOLS),optional) $(PY) -m pytest --timeout=600 $(or $(TESTS),tests/deploy)
 
+# docker, podman, or buildah build: ENGINE=... Targets: production, and demo with the emulator and a store inside.
+ENGINE ?= docker
+image:  ## build the image batchline, and batchline:demo, with ENGINE (docker)
+	@$(ENGINE) build --target production --build-arg REVISION="$$(git rev-parse HEAD)" --tag batchline .
+	@$(ENGINE) build --target demo --build-arg REVISION="$$(git rev-parse HEAD)" --tag batchline:demo .
+
 generate: deploy-setup  ## write the dashboards, and the chart's copies of dashboards and alerts, from their sources
 	@$(PY) -m grafana.source
 
@@ -63,9 +74,12 @@ types: setup  ## check types
 contracts: setup  ## check which module may import which
 	@$(VENV)/bin/lint-imports
 
-lock: setup  ## write the two locks anew from pyproject.toml
+lock: setup  ## write all locks anew from pyproject.toml
 	@$(LOCK_COMMAND) --upgrade --quiet -o requirements.lock
 	@$(DEPLOY_LOCK_COMMAND) --upgrade --quiet -o requirements-deploy.lock
+	@$(IMAGE_LOCK_COMMAND) --upgrade pyproject.toml -o image/runtime.lock
+	@$(IMAGE_LOCK_COMMAND) --upgrade pyproject.toml --extra local -o image/demo.lock
+	@$(BUILD_REQUIREMENTS) | $(IMAGE_LOCK_COMMAND) --upgrade - -o image/build.lock
 
 clean:  ## remove .venv and what tools leave behind
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
