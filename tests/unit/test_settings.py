@@ -194,6 +194,63 @@ def test_no_secret_is_in_the_settings_text() -> None:
     assert "SECRET" not in str(settings)
 
 
+# --- URLs in files ---
+
+
+def url_file(text: str, name: str = "url") -> str:
+    Path(name).write_text(text, encoding="utf-8")
+    return name
+
+
+def test_the_stores_url_can_stand_in_a_file_and_the_broker_follows() -> None:
+    settings = load({"BATCHLINE_REDIS_URL_FILE": url_file("redis://:pw@store:1/2\n")})
+    assert settings.redis_url == settings.broker_url == "redis://:pw@store:1/2"
+
+
+def test_the_brokers_url_can_stand_in_a_file_of_its_own() -> None:
+    settings = load({"BATCHLINE_BROKER_URL_FILE": url_file("redis://b/1"), "BATCHLINE_REDIS_URL": "redis://s/0"})
+    assert (settings.redis_url, settings.broker_url) == ("redis://s/0", "redis://b/1")
+
+
+def test_the_settings_file_can_name_the_urls_file() -> None:
+    assert load({}, f"redis_url_file: {url_file('redis://s/3')}\nbroker_url: null\n").broker_url == "redis://s/3"
+
+
+@pytest.mark.parametrize("setting", ["redis_url", "broker_url"])
+def test_a_url_and_its_file_are_not_given_both(setting: str) -> None:
+    name = f"BATCHLINE_{setting.upper()}"
+    environ = {name: "redis://:SECRET@a", f"{name}_FILE": url_file("redis://:SECRET@b")}
+    says = f"{setting}_file: {setting} is set as well; give the URL or the file that holds it, not both"
+    assert problems(environ) == [f"{name}_FILE: {says}"]
+    assert problems({}, f"{setting}: redis://:SECRET@a\n{setting}_file: url\n") == [f"s.yaml:2: {says}"]
+
+
+def test_of_a_url_and_its_file_the_environments_one_wins() -> None:
+    environ = {"BATCHLINE_REDIS_URL_FILE": url_file("redis://env/1")}
+    assert load(environ, "redis_url: redis://file/1").redis_url == "redis://env/1"
+    settings = load({"BATCHLINE_REDIS_URL": "redis://env/2"}, "redis_url_file: url")
+    assert (settings.redis_url, settings.redis_url_file) == ("redis://env/2", None)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "redis_url_file: cannot read the file url: No such file or directory"),
+        (b"", "redis_url_file: the file url is empty"),
+        (b" \n", "redis_url_file: the file url is empty"),
+        (b"redis://:SECRET@a\nredis://:SECRET@b", "redis_url_file: the file url holds more than a URL"),
+        (b"redis://" + b"SECRET" * 1000, "redis_url_file: the file url holds more than a URL"),
+        (b"\xffSECRET", "redis_url_file: cannot read the file url: it is not text"),
+        (b"http://:SECRET@h", "redis_url: a store's URL begins with redis://, rediss:// or unix://"),
+    ],
+)
+def test_a_bad_url_file_is_told_and_its_content_is_not_shown(content: bytes | None, says: str) -> None:
+    if content is not None:
+        Path("url").write_bytes(content)
+    assert problems({"BATCHLINE_REDIS_URL_FILE": "url"}) == [f"BATCHLINE_REDIS_URL_FILE: {says}"]
+    assert problems({}, "redis_url_file: url") == [f"s.yaml:1: {says}"]
+
+
 # --- slips ---
 
 

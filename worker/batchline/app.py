@@ -217,7 +217,7 @@ class Ticking(bootsteps.StartStopStep):  # type: ignore[misc]
         ticker = Ticker(context, {role: tick for queue, (role, tick) in TICKS.items() if queue in queues})
         own = context()
         port = own.settings.worker_port
-        endpoints = None if port is None else probes.serve(own, port)
+        endpoints = None if port is None else _serve(own, port)
         if endpoints:
             log.info("worker.listening", port=endpoints.port)
         _running.append((own, ticker, endpoints))
@@ -232,6 +232,15 @@ class Ticking(bootsteps.StartStopStep):  # type: ignore[misc]
             if endpoints:
                 endpoints.stop()
         _running.clear()
+
+
+def _serve(own: Context, port: int) -> Endpoints:
+    """Serve the probes; a port that is taken ends the worker with one line and code 2, as wrong settings do."""
+    try:
+        return probes.serve(own, port)
+    except UsageError as error:
+        log.error("worker.not_listening", reason=str(error))  # noqa: TRY400 - the reason is all there is to say
+        raise SystemExit(2) from None
 
 
 app.steps["worker"].add(Ticking)

@@ -20,6 +20,8 @@ from batchline.settings.model import DEFAULT_ACCOUNTS, Settings
 
 DEFAULT_FILE = Path("config/batchline.yaml")
 _SDK_BASE_URLS = {"openai": "OPENAI_BASE_URL", "anthropic": "ANTHROPIC_BASE_URL"}
+_URL_FILES = {"redis_url": "redis_url_file", "broker_url": "broker_url_file"}
+_MAX_URL = 4096
 
 
 def load_settings(environ: Mapping[str, str] | None = None, file: Path | None = None) -> Settings:
@@ -34,7 +36,11 @@ def load_settings(environ: Mapping[str, str] | None = None, file: Path | None = 
     accounts = {**DEFAULT_ACCOUNTS, **_mapping(in_file.get("accounts"))}
     ours, problems = _own_variables(environ, [str(name) for name in accounts])
     try:
-        values = _merge(_merge(_sdk_defaults(environ), in_file), _from_variables(ours))
+        from_variables = _from_variables(ours)
+        values = _merge(_merge(_sdk_defaults(environ), in_file), from_variables)
+        for url in _URL_FILES:
+            values, problem = _with_url(url, values, (from_variables, in_file), ours, content)
+            problems += problem
         settings = Settings(**{str(name): value for name, value in values.items()})
     except SettingsError as exc:
         problems.append(_unreadable_list(exc, ours))
@@ -97,6 +103,50 @@ def _sdk_defaults(environ: Mapping[str, str]) -> dict[str, Any]:
     return {"accounts": accounts}
 
 
+def _with_url(
+    url: str,
+    values: Mapping[Any, Any],
+    layers: tuple[Mapping[Any, Any], ...],
+    ours: Mapping[str, str],
+    content: SettingsFile | None,
+) -> tuple[dict[Any, Any], list[str]]:
+    """Return the values with a URL that stands in a file of its own, and a line for a problem with it.
+
+    A URL and its file are one setting, given in one of two ways: where the variables give either, they win over both that
+    the settings file may say.
+    """
+    file = _URL_FILES[url]
+    rest = {name: value for name, value in values.items() if name not in (url, file)}
+    for layer in layers:
+        given = {name: layer[name] for name in (url, file) if layer.get(name) is not None}
+        where = f"{_origin((file,), ours, content)}: {file}"
+        if len(given) == 2:
+            return rest, [f"{where}: {url} is set as well; give the URL or the file that holds it, not both"]
+        if isinstance(path := given.get(file), str):
+            try:
+                return rest | given | {url: _read_url(Path(path))}, []
+            except ValueError as exc:
+                return rest, [f"{where}: {exc}"]
+        if given:
+            return rest | given, []
+    return rest, []
+
+
+def _read_url(path: Path) -> str:
+    """Return the only line of a file. Raises ValueError with what is wrong, and nothing of the content."""
+    try:
+        with path.open(encoding="utf-8") as opened:
+            text = opened.read(_MAX_URL + 1).strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not text"
+        raise ValueError(f"cannot read the file {path}: {reason}") from None
+    if not text:
+        raise ValueError(f"the file {path} is empty")
+    if len(text) > _MAX_URL or len(text.split()) > 1:
+        raise ValueError(f"the file {path} holds more than a URL")
+    return text
+
+
 def _merge(under: Mapping[Any, Any], over: Mapping[Any, Any]) -> dict[Any, Any]:
     merged = dict(under)
     for key, value in over.items():
@@ -137,6 +187,9 @@ def _explain(error: Any, ours: Mapping[str, str], content: SettingsFile | None) 
 def _origin(place: Place, ours: Mapping[str, str], content: SettingsFile | None) -> str:
     """Return the variable or the line of the file that set a value, or the nearest one around it."""
     variables = [names.as_variable(name) for name in ours]
+    url_file = _URL_FILES.get(str(place[0])) if place else None
+    if url_file and names.PREFIX + url_file.upper() in variables:
+        return names.PREFIX + url_file.upper()
     for end in range(len(place), 0, -1):
         variable = names.PREFIX + "__".join(names.as_variable(str(part)) for part in place[:end])
         if variable in variables:
@@ -146,4 +199,6 @@ def _origin(place: Place, ours: Mapping[str, str], content: SettingsFile | None)
         below = next((name for name in variables if name.startswith(variable + "__")), None)
         if below:
             return below
+    if url_file and content and (url_file,) in content.lines:
+        return content.where((url_file,))
     return "settings"

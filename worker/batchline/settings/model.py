@@ -98,6 +98,10 @@ class Settings(BaseSettings):
     redis_url: Annotated[str, AfterValidator(_store_url)] = Field(default="redis://127.0.0.1:6379/0", repr=False)
     broker_url: str = Field(default="redis://127.0.0.1:6379/0", repr=False)
     """The Celery broker; the store unless it is set."""
+    redis_url_file: Path | None = None
+    """The file that holds ``redis_url``, as a mounted secret does; ``load_settings`` reads it."""
+    broker_url_file: Path | None = None
+    """The file that holds ``broker_url``."""
     flush: Flush = Flush()
     poll: Poll = Poll()
     retry: Retry = Retry()

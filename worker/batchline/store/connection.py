@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
 
 import redis
 from redis.backoff import ExponentialBackoff
@@ -16,7 +17,19 @@ from batchline.errors import BatchlineError, LeaseLost, StoreError, StoreFull, S
 from batchline.store import scripts
 
 Argument = str | bytes | int | float
+TIMEOUT_S = 10.0
 RETRIES = 3
+
+
+class Patience(NamedTuple):
+    """How long an answer is waited for, in seconds, and how often what got none is sent again."""
+
+    timeout_s: float
+    retries: int
+
+
+HASTY = Patience(timeout_s=1.5, retries=1)
+"""Of those who are waited for themselves: a scrape must end within 10 seconds. It repeats once, for a store that was restarted."""
 
 
 class Connection:
@@ -26,9 +39,10 @@ class Connection:
     too. Blocking reads are not resent: they take ``blocking``.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 10.0) -> None:
+    def __init__(self, url: str, patience: Patience | None = None) -> None:
         self.url = url
-        self.redis = _client(url, timeout_s=timeout_s, retries=RETRIES)
+        patience = patience or Patience(TIMEOUT_S, RETRIES)
+        self.redis = _client(url, timeout_s=patience.timeout_s, retries=patience.retries)
         self._scripts: dict[str, Script] = {}
 
     def blocking(self, *, timeout_s: float) -> redis.Redis:
@@ -113,6 +127,22 @@ def _client(url: str, *, timeout_s: float, retries: int) -> redis.Redis:
     )
 
 
+def broker(url: str) -> tuple[str, dict[str, Any] | None]:
+    """Return a broker's URL and its TLS options as Celery takes them, from the form of URL that the store's client takes.
+
+    Both are to check the same: kombu accepts any certificate unless it is told not to, and knows none of redis-py's other
+    parameters. A broker that is no Redis keeps its URL.
+    """
+    if not url.startswith(("redis://", "rediss://")):
+        return url, None
+    given = redis.connection.parse_url(url)
+    plain = urlunsplit(urlsplit(url)._replace(path=f"/{given.get('db', 0)}", query="", fragment=""))
+    if not url.startswith("rediss://"):
+        return plain, None
+    checked = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+    return plain, checked | {name: value for name, value in given.items() if name.startswith("ssl_")}
+
+
 def _raw(value: Argument) -> Any:
     # Names from the store may hold bytes that are no UTF-8; they go back as they came.
     return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
@@ -126,6 +156,10 @@ def translate(error: redis.RedisError, what: str) -> BatchlineError:
     if isinstance(error, redis.exceptions.OutOfMemoryError) or "OOM command not allowed" in message:
         return StoreFull(
             f"{what}: the store is full (maxmemory) and takes no new requests; free memory or raise maxmemory"
+        )
+    if isinstance(error, redis.ConnectionError) and "CERTIFICATE_VERIFY_FAILED" in message:
+        return StoreUnreachable(
+            f"{what}: the store's TLS certificate is not accepted; does ssl_ca_certs in BATCHLINE_REDIS_URL name its CA, and is it for this host name?"
         )
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
         return StoreUnreachable(
