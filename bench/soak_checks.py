@@ -19,7 +19,7 @@ LEAST = {"requests accepted": 10_000, "workers killed": 200, "store killed": 20}
 
 LASTING = re.compile(
     r"batchline:(lanes|ledgers|ledger:.*|ticks|account:[^:]+|account:[^:]+:(audit|duplicates|errors)|batches:settled|files"
-    r"|audited|identity|\{.*\}:(requests|walk)|celery:.*)"
+    r"|audited|identity|unread|expired|\{.*\}:(requests|walk)|celery:.*)"
 )
 """Keys that stay for ever, by design (docs/design.md, section 3)."""
 

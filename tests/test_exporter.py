@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 import urllib.request
 from collections.abc import Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
+from batchline import exporter, figures, probes
+from batchline.errors import UsageError
 from batchline.exporter import StoreCollector
 from batchline.lanes import OpenRange, parse_lane
+from batchline.pulse import Pulse
 from batchline.settings import Settings
-from batchline.store import Store, keys
+from batchline.store import Store, connection, keys
+from batchline.store.connection import HASTY
 
 LANE = "openai:chat:ft:gpt-5-mini:acme"
+LABELS = ("openai", "chat", "ft:gpt-5-mini:acme")
 NOW = 1_795_000_000_000
+NOWHERE = "redis://127.0.0.1:1/0"
 
 
-def page(store: Store) -> str:
+def page(store: Store, settings: Settings | None = None) -> str:
     registry = CollectorRegistry()
-    registry.register(StoreCollector(store, Settings()))
+    registry.register(StoreCollector(store, settings or Settings(), clock=lambda: NOW))
     return generate_latest(registry).decode()
 
 
@@ -162,3 +172,197 @@ def test_lanes_that_have_no_proper_name_share_one(store: Store) -> None:
             "r",
         )
     assert samples(page(store))["batchline_requests_enqueued_total", "unknown", "unknown", "unknown"] == 3
+
+
+# --- stores in trouble ---
+
+
+@pytest.fixture
+def hung() -> Iterator[str]:
+    """The address of a store that takes connections and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+        yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+
+
+def test_a_store_that_never_answers_does_not_hold_a_scrape_up(hung: str) -> None:
+    store = Store(hung, patience=HASTY._replace(timeout_s=0.02))
+    assert samples(page(store))["batchline_store_up",] == 0
+    store.close()
+
+
+def test_scrapes_and_probes_give_up_before_prometheus_does() -> None:
+    # redis-py repeats the connecting within each repeat of the command.
+    assert HASTY.timeout_s * (HASTY.retries + 1) ** 2 < 7
+
+
+def test_the_exporters_and_the_probes_store_are_hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+
+    def store(url: str, **more: Any) -> Store:
+        given.append(more["patience"])
+        return Store(url, **more)
+
+    def taken(*_: object) -> None:
+        raise UsageError("the port is taken")
+
+    context = SimpleNamespace(settings=Settings(redis_url=NOWHERE), clock=lambda: 0, pulse=Pulse())
+    for module in (exporter, probes):
+        monkeypatch.setattr(module, "Store", store)
+        monkeypatch.setattr(module, "Endpoints", taken)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(UsageError):
+        exporter.serve(Settings(redis_url=NOWHERE), 0)
+    with pytest.raises(UsageError):
+        probes.serve(cast("Any", context), 0)
+    assert given == [HASTY, HASTY]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        ("HSET", keys.ledger(LANE), "unpriced", "many"),
+        ("HSET", keys.TICKS, "poll", "yesterday"),
+        ("HSET", keys.batch("b1"), "cut_ms", "never"),
+        ("HSET", keys.account_open("openai"), "b9", "a lot"),
+        ("SET", keys.LANES_ASIDE, "no set"),
+    ],
+    ids=["ledger", "ticks", "batch", "room", "type"],
+)
+def test_what_cannot_be_read_is_a_store_that_is_not_up_and_no_server_error(
+    store: Store, write: tuple[Any, ...]
+) -> None:
+    used(store)
+    store.connection.run("DEL", keys.LANES_ASIDE)
+    store.connection.run(*write)
+    with capture_logs() as logs:
+        assert samples(page(store))["batchline_store_up",] == 0
+    assert [entry["event"] for entry in logs] == ["exporter.store_down"]
+
+
+def test_a_user_who_may_only_read_is_enough(store: Store, store_process: Any) -> None:
+    used(store)
+    page(store)  # a script is loaded by whoever may
+    rights = ["~batchline:*", "+@read", "+@connection", "+info", "+config|get", "+evalsha", "+script|load", "-@write"]
+    store.connection.run("ACL SETUSER", "reader", "reset", "on", ">secret", *rights)
+    reader = Store(store_process.url.replace("//", "//reader:secret@"))
+    found = samples(page(reader))
+    assert found["batchline_store_up",] == 1
+    assert found["batchline_batches_cut_total", *LABELS, "age"] == 1
+    reader.close()
+    store.connection.run("ACL DELUSER", "reader")
+
+
+def test_a_user_who_may_not_read_the_configuration_misses_fsync_alone(store: Store, store_process: Any) -> None:
+    store.connection.run("ACL SETUSER", "reader", "reset", "on", ">secret", "~*", "+@all", "-config")
+    reader = Store(store_process.url.replace("//", "//reader:secret@"))
+    found = samples(page(reader))
+    assert (found["batchline_store_up",], found["batchline_store_fsync_always",]) == (1, 0)
+    reader.close()
+    store.connection.run("ACL DELUSER", "reader")
+
+
+# --- how much a scrape asks ---
+
+
+class Trips:
+    """Counts round trips: commands, scripts and pipelines."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.names: list[str] = []
+        real = connection.sending
+
+        def counted(name: str, what: str) -> Any:
+            self.names.append(name)
+            return real(name, what)
+
+        monkeypatch.setattr(connection, "sending", counted)
+
+
+@pytest.fixture
+def trips(monkeypatch: pytest.MonkeyPatch) -> Trips:
+    return Trips(monkeypatch)
+
+
+def trips_of_a_scrape(store: Store, trips: Trips, settings: Settings) -> int:
+    trips.names.clear()
+    figures.read(store, settings, now_ms=NOW)
+    return len(trips.names)
+
+
+def test_round_trips_of_a_scrape_do_not_grow_with_ledgers_batches_and_accounts(store: Store, trips: Trips) -> None:
+    plain = Settings()
+    empty = trips_of_a_scrape(store, trips, plain)
+    for n in range(300):
+        base = f"openai:chat:model-{n}"
+        store.connection.run("HSET", keys.ledger(base), "unpriced", 1)
+        store.connection.run("ZADD", keys.LEDGERS, NOW + n, base)
+        fields = {"id": f"b{n}", "lane": base, "account": "openai", "state": "cut", "trigger": "age"}
+        record = [part for pair in (fields | {"after": "0-0", "last": "0-0"}).items() for part in pair]
+        store.connection.run("HSET", keys.batch(f"b{n}"), *record)
+        store.connection.run("ZADD", keys.AGENDA_ACCUMULATE, NOW, f"b{n}")
+    more = {f"account-{n}": plain.accounts["openai"] for n in range(50)}
+    many = plain.model_copy(update={"accounts": {**plain.accounts, **more}})
+    assert trips_of_a_scrape(store, trips, many) == empty < 20
+
+
+def test_round_trips_of_a_scrape_grow_by_pages_of_lanes(store: Store, trips: Trips) -> None:
+    few = trips_of_a_scrape(store, trips, Settings())
+    for n in range(2000):
+        store.connection.run("SADD", keys.LANES, f"openai:chat:model-{n}")
+    # SSCAN gives about as many as it is asked for.
+    assert few + 3 <= trips_of_a_scrape(store, trips, Settings()) <= few + 8
+
+
+# --- what the settings allow as labels ---
+
+
+def test_lanes_of_nobody_are_unknown_and_add_up(store: Store) -> None:
+    for n, lane in enumerate(("nobody:chat:a", "openai:messages:b", "openai:nowhere:c")):
+        store.connection.run("XADD", keys.requests(lane), "*", "id", f"r{n}", "body", "{}")
+        store.connection.run("SADD", keys.LANES, lane)
+    found = samples(page(store))
+    assert found["batchline_requests_enqueued_total", "unknown", "unknown", "unknown"] == 3
+    assert {name[1] for name in found if name[0] == "batchline_requests_pending"} == {"unknown"}
+
+
+def test_models_beyond_the_limit_are_other_and_the_sum_stays(store: Store) -> None:
+    for n in range(5):
+        base = f"openai:chat:model-{n}"
+        store.connection.run("HSET", keys.ledger(base), "settled:succeeded:batch", 10**n)
+        store.connection.run("ZADD", keys.LEDGERS, NOW + n, base)
+    plain = Settings()
+    two = plain.model_copy(update={"metrics": plain.metrics.model_copy(update={"max_models": 2})})
+    found = {
+        name[3]: value
+        for name, value in samples(page(store, two)).items()
+        if name[0] == "batchline_requests_settled_total" and value
+    }
+    assert found == {"model-0": 1, "model-1": 10, "other": 11_100}
+
+
+def test_configured_accounts_stand_at_zero_before_anything_was_sent(store: Store) -> None:
+    found = samples(page(store))
+    for account in ("openai", "anthropic"):
+        for name in ("ambiguous_submissions_total", "duplicate_batches_total", "orphan_batches", "account_down"):
+            assert found[f"batchline_{name}", account] == 0
+        for code in ("401", "429", "500", "503", "529", "timeout", "connection"):
+            assert found["batchline_provider_errors_total", account, "create", code] == 0
+        assert found["batchline_budget_used", account, "all", "batches"] == 0
+
+
+def test_room_has_a_limit_where_the_account_has_one(store: Store) -> None:
+    found = samples(page(store))
+    limits = {name[1:]: value for name, value in found.items() if name[0] == "batchline_budget_limit"}
+    assert limits == {
+        ("openai", "all", "batches"): 100,
+        ("openai", "all", "creates"): 2000,
+        ("anthropic", "all", "batches"): 100,
+    }
+
+
+def test_the_oldest_request_is_told_though_no_worker_has_seen_it(store: Store) -> None:
+    store.connection.run("XADD", keys.requests(LANE), f"{NOW - 90_000}-1", "id", "r", "body", "{}")
+    store.connection.run("SADD", keys.LANES, LANE)
+    assert samples(page(store))["batchline_oldest_pending_seconds", *LABELS] == 90

@@ -15,7 +15,7 @@ from batchline.requests import Reply, decode_reply
 from batchline.store import Store, keys
 
 LASTING = re.compile(
-    r"batchline:(lanes|ledgers|ledger:.*|ticks|account:[^:]+|account:[^:]+:audit|account:[^:]+:duplicates|account:[^:]+:errors|batches:settled|files|audited|identity"
+    r"batchline:(lanes|ledgers|ledger:.*|ticks|account:[^:]+|account:[^:]+:audit|account:[^:]+:duplicates|account:[^:]+:errors|batches:settled|files|audited|identity|unread"
     r"|\{.*\}:(requests|walk)|celery:.*)"
 )
 """Keys that stay for ever, by design (docs/design.md, section 3): the lanes, the ledger, and what is known of accounts."""

@@ -50,6 +50,7 @@ PLACES: tuple[tuple[str, int, str, tuple[str, ...]], ...] = (
     ("script.walk", 1, "plain", ANY),
     ("script.cut", 1, "plain", ANY),
     ("script.ring", 3, "plain", ANY),
+    ("script.expire", 1, "plain", ANY),
     ("script.claim", 1, "plain", ANY),
     ("script.ride", 1, "plain", ANY),
     ("script.ride", 3, "plain", ANY),  # the third batch has retries
@@ -136,7 +137,7 @@ NEVER: dict[str, str] = {
         f"script.{name}": _CLIENT
         for name in (
             *("enqueue", "cancel", "revoke", "take", "reclaim", "redrive", "drop"),
-            *("depths", "find", "letters"),
+            *("depths", "find", "letters", "prune", "discard"),
         )
     },
     **{
@@ -144,6 +145,7 @@ NEVER: dict[str, str] = {
         for name in (
             *("acknowledge", "blmove", "config get", "expire", "get", "lindex", "lrange", "ping", "time"),
             *("xinfo stream", "zscan", "zscore"),
+            *("sadd", "scan", "zcount"),
         )
     },
     "command.zadd": _FILES_KEPT,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 import redis
+from tests.crash.waiting import until
 
 from batchline.errors import StoreError
 from batchline.local.store_process import START_S, StoreProcess
@@ -29,17 +29,20 @@ class GuardedStore(StoreProcess):
         return [*super()._command(), *self._options]
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + START_S
         with redis.Redis.from_url(self.url, socket_timeout=2) as client:
-            while True:
-                try:
-                    client.ping()
-                except redis.RedisError as error:
-                    if self.process is None or self.process.poll() is not None or time.monotonic() > deadline:
-                        raise StoreError((self.folder / "store.log").read_text()[-2000:]) from error
-                    time.sleep(0.02)
-                else:
-                    return
+            if not until(lambda: self._over or _answers(client), START_S) or self._over:
+                raise StoreError((self.folder / "store.log").read_text()[-2000:])
+
+    @property
+    def _over(self) -> bool:
+        return self.process is None or self.process.poll() is not None
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
 
 
 def store_with_users(folder: Path, acl: str, *, binary: str | None = None) -> GuardedStore:

@@ -357,6 +357,7 @@ class World:
 
     def _check_leftovers(self) -> None:
         kept = {keys.LANES, keys.LEDGERS, keys.TICKS, keys.DEAD, keys.SETTLED, keys.AUDITED, keys.IDENTITY}
+        kept |= {keys.UNREAD}
         kept |= {key for lane in LANES for key in (keys.requests(lane), keys.walk(lane), keys.dead(lane))}
         kept |= {keys.account(kind) for kind in self.fakes}
         for key in sorted(self.run("KEYS", "*")):

@@ -258,6 +258,35 @@ class Scene:
         seconds = int(self.run("TIME")[0])
         self.run("ZADD", keys.readers("out"), seconds * 1000 - SILENT_MS - 1000, "dead")
 
+    def let_pass(self, seconds: float) -> None:
+        """Let time pass for callback queues and their readers: what expires does so that much sooner."""
+        ms = int(seconds * 1000)
+        for queue, due in self.run("ZRANGE", keys.UNREAD, 0, -1, "WITHSCORES"):
+            self.run("ZADD", keys.UNREAD, int(due) - ms, queue)
+        for pattern in ("batchline:repl*", "batchline:read*"):
+            for key in self.run("KEYS", pattern):
+                if (ends := self.run("PEXPIRETIME", key)) > 0:
+                    self.run("PEXPIREAT", key, ends - ms)
+
+    def waiting(self) -> list[str]:
+        """Return the callback queues that are noted as perhaps unread."""
+        return sorted(queue.decode() for queue in self.run("ZRANGE", keys.UNREAD, 0, -1))
+
+    def prune(self, *lanes: str, idle_before_ms: int = NOW, really: bool = True) -> list[str]:
+        """Prune lanes, this scene's own by default, into the ledger of its lane."""
+        rows = [(lane, self.lane.base) for lane in lanes or (LANE,)]
+        return self.store.pruning.prune(rows, idle_before_ms=idle_before_ms, now_ms=NOW, really=really)
+
+    def emptied(self, *ids: str, lane: str = LANE) -> list[str]:
+        """Let these requests be answered at once, so that the lane is empty."""
+        entries = self.add(*ids, lane=lane)
+        self.walk_all()
+        assert self.cut(f"of-{ids[0]}") == "cut"
+        batch = self.claim(f"of-{ids[0]}")
+        self.settle(*(self.answer(entry, each) for entry, each in zip(entries, ids, strict=True)), batch=batch)
+        assert self.settled(batch)
+        return entries
+
     def entries(self) -> list[str]:
         """Return the entries that are owed a reply."""
         return [entry.decode() for entry, _ in self.run("XRANGE", keys.requests(LANE), "-", "+")]
@@ -469,6 +498,20 @@ class Scene:
     def _scene_note(self) -> Callable[[], object]:
         batch = self.submitted("r1")
         return lambda: self.store.batches.note(batch, done=3, status="running")
+
+    def _scene_prune(self) -> Callable[[], object]:
+        self.emptied("r1", "r2")
+        return self.prune
+
+    def _scene_discard(self) -> Callable[[], object]:
+        self.run("RPUSH", keys.UNDELIVERED, '{"timing":{"settled":5}}', '{"timing":{"settled":50}}')
+        return lambda: self.store.pruning.discard(before_ms=6, really=True)
+
+    def _scene_expire(self) -> Callable[[], object]:
+        (entry,) = self.add("r1")
+        self.settle(self.answer(entry))
+        self.let_pass(604_801)
+        return self.store.unread.expire
 
     def _scene_tick(self) -> Callable[[], object]:
         return lambda: self.store.take_tick("poll", holder="me", seconds=5)

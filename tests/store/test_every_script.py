@@ -52,6 +52,9 @@ def test_every_script_that_changes_a_claimed_batch_is_fenced() -> None:
         "duplicate",
         "erred",
         "replaced",
+        "prune",
+        "discard",
+        "expire",
     }
     assert set(scripts.names()) - lanes - others == set(FENCED)
 

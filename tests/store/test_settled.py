@@ -150,6 +150,7 @@ def test_after_a_full_cycle_nothing_is_left_without_owner_or_expiry(scene: Any) 
         scene.run("PEXPIRE", keys.request_id(scene.lane.name, name), 1000)
     lane = scene.lane.name
     owned = {keys.LANES, keys.requests(lane), keys.walk(lane), keys.LEDGERS, keys.ledger(scene.lane.base), keys.SETTLED}
+    owned |= {keys.UNREAD}
     expiring = ["batchline:batch:b?", "batchline:account:openai:creates", "batchline:account:openai:provider:*"]
     expiring += [keys.reply_list("out"), "batchline:{*}:id:*", keys.DAYS, "batchline:day:*"]
     for key in scene.key_names() - owned:

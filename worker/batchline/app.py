@@ -14,11 +14,11 @@ from typing import Any
 
 import structlog
 from celery import Celery, Task, bootsteps, signals
-from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.entity import Queue
 from kombu.exceptions import OperationalError
 
 from batchline import killpoints, logs, probes
+from batchline.consumer import Consumer
 from batchline.endpoints import Endpoints
 from batchline.engine import accumulator, auditor, files, poller, submitter
 from batchline.engine.context import Context
@@ -39,21 +39,6 @@ STEPS_PER_TICK = 4
 """How many steps one tick runs itself while doorbells cannot be sent."""
 
 app = Celery("batchline", set_as_current=False)
-
-
-class Consumer(CeleryConsumer):  # type: ignore[misc]
-    """Celery's consumer of messages, which lives on however its connection to the broker ends."""
-
-    def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Let go of the broken connection, so that a new one is made.
-
-        With a message unacknowledged, kombu 5.7 closes such a connection with an AttributeError, which Celery takes for
-        the end of the worker. The message is a doorbell that rings again.
-        """
-        try:
-            super().on_connection_error_after_connected(exc)
-        except Exception as error:  # noqa: BLE001 - a connection that is broken already can do no more harm
-            log.warning("broker.not_closed", reason=repr(error))
 
 
 def _settings() -> Settings:

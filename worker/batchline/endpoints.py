@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from batchline.errors import BatchlineError, UsageError
 
-HEADERS = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
+# Each answer takes a list of its own: wsgiref adds the length to it.
+HEADERS = (("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store"))
 SLOW_CALLER_S = 30
 
 Check = Callable[[], str]
@@ -51,10 +52,10 @@ class Endpoints:
             return cast("Iterable[bytes]", self._metrics(request, start))
         check = self._checks.get(path)
         if check is None:
-            start("404 Not Found", HEADERS)
+            start("404 Not Found", [*HEADERS])
             return [b"there are /metrics, " + ", ".join(self._checks).encode() + b"\n"]
         problem = _problem(check)
-        start("503 Service Unavailable" if problem else "200 OK", HEADERS)
+        start("503 Service Unavailable" if problem else "200 OK", [*HEADERS])
         return [(problem or "ok").encode() + b"\n"]
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 
+import msgspec
 import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -19,6 +20,7 @@ from batchline.errors import StoreError
 from batchline.metrics import metrics
 from batchline.settings import Settings
 from batchline.store import Store
+from batchline.store.connection import HASTY
 
 log = structlog.get_logger("batchline.exporter")
 
@@ -39,7 +41,8 @@ class StoreCollector(Collector):
         now_ms = self._clock()
         try:
             read = figures.read(self._store, self._settings, now_ms=now_ms)
-        except StoreError as error:
+        except (StoreError, ValueError, msgspec.MsgspecError) as error:
+            # What is no number where one should be: somebody else wrote it, and nothing can be told.
             log.warning("exporter.store_down", reason=str(error))
             yield GaugeMetricFamily("batchline_store_up", "Whether the store answers", value=0)
             return
@@ -61,7 +64,7 @@ def build_info() -> Metric:
 def serve(settings: Settings, port: int) -> None:
     """Serve /metrics, /livez and /readyz until SIGTERM or SIGINT; port 0 takes a free one. Raises UsageError when it is taken."""
     registry = CollectorRegistry()
-    store = Store(settings.redis_url)
+    store = Store(settings.redis_url, patience=HASTY)
     registry.register(StoreCollector(store, settings))
     over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

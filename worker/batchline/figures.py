@@ -57,6 +57,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     lanes: int
     lanes_aside: int
     undelivered: int
+    expired: Mapping[str, int] = msgspec.field(default_factory=dict)
+    """Replies that expired unread, by ``callbacks:<kind>:expired``."""
 
 
 def read(store: Store, settings: Settings, *, now_ms: int) -> Figures:
@@ -78,6 +80,7 @@ def read(store: Store, settings: Settings, *, now_ms: int) -> Figures:
         ticks=store.last_ticks(),
         server=store.server.facts(),
         batches=batches,
+        expired=store.unread.expired(),
         **store.ledger.counts(),
     )
 

@@ -18,7 +18,7 @@ from batchline.settings import Account as AccountSettings
 from batchline.settings import Settings
 from batchline.store.accounts import AccountFacts
 from batchline.store.batches import RATIO_BUCKETS
-from batchline.store.ledger import SIZE_BUCKETS, Account
+from batchline.store.ledger import SIZE_BUCKETS
 from batchline.store.settling import BUCKETS_S
 
 LANE = ("account", "endpoint", "model")
@@ -29,8 +29,15 @@ ROUTES = ("batch", "realtime")
 REASONS = ("provider_error", "expired", "missing", "cancelled")
 TOKENS = ("input_uncached", "cache_read", "cache_write", "output")
 ROLES = ("accumulate", "poll")
-CALLBACKS = (("list", "delivered"), ("list", "default"), ("list", "undelivered"), ("stream", "delivered"))
-CODES = ("429", "500", "timeout", "connection")
+CALLBACKS = (
+    ("list", "delivered"),
+    ("list", "default"),
+    ("list", "undelivered"),
+    ("list", "expired"),
+    ("stream", "delivered"),
+    ("stream", "expired"),
+)
+CODES = ("401", "429", "500", "503", "529", "timeout", "connection")
 """Codes of provider errors whose series stand at 0 from the start."""
 WHOLE = "all"
 """The label ``model`` of a budget that holds for all models of an account."""
@@ -62,7 +69,7 @@ def metrics(read: Figures, settings: Settings, *, now_ms: int) -> Iterator[Metri
     yield from _outcomes(sheet)
     yield from _times(sheet)
     yield from _money(sheet)
-    yield _callbacks(read.ledger.values())
+    yield _callbacks(read)
     yield from _accounts(read, settings, now_ms)
     yield from _budgets(read.accounts, settings)
     yield from _whole(read)
@@ -97,7 +104,7 @@ def _depths(sheet: Sheet, now_ms: int) -> Iterator[Metric]:
     states = GaugeMetricFamily("batchline_batches", "Unsettled batches", labels=(*LANE, "state"))
     for lane, series in sheet.items():
         depth = series.depth
-        enqueued.add_metric(lane, depth.enqueued)
+        enqueued.add_metric(lane, depth.enqueued + series.ledger["enqueued_pruned"])
         pending.add_metric(lane, depth.pending)
         flying.add_metric(lane, depth.in_flight)
         waiting.add_metric(lane, _age_s(depth.oldest_pending_ms, now_ms))
@@ -186,11 +193,11 @@ def _money(sheet: Sheet) -> Iterator[Metric]:
     yield wasted
 
 
-def _callbacks(ledgers: Iterable[Account]) -> Metric:
-    counts: Counter[str] = Counter()
-    for ledger in ledgers:
+def _callbacks(read: Figures) -> Metric:
+    counts = Counter({name.removeprefix("callbacks:"): n for name, n in read.expired.items()})
+    for ledger in read.ledger.values():
         counts.update(ledger.having("callbacks:"))
-    family = CounterMetricFamily("batchline_callbacks", "Replies delivered", labels=("kind", "outcome"))
+    family = CounterMetricFamily("batchline_callbacks", "What became of replies", labels=("kind", "outcome"))
     for name in sorted({":".join(each) for each in CALLBACKS} | counts.keys()):
         family.add_metric(name.split(":", 1), counts[name])
     return family

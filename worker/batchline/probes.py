@@ -11,6 +11,8 @@ from prometheus_client.registry import Collector
 from batchline.endpoints import Endpoints
 from batchline.engine.context import Context
 from batchline.exporter import answers, build_info
+from batchline.store import Store
+from batchline.store.connection import HASTY
 
 
 class WorkerCollector(Collector):
@@ -34,7 +36,9 @@ def serve(context: Context, port: int) -> Endpoints:
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
-    return Endpoints(port, registry, {"/livez": lambda: alive(context), "/readyz": lambda: ready(context)})
+    # A store of its own that gives up soon: a probe is over after seconds, and the next one comes.
+    store = Store(context.settings.redis_url, patience=HASTY)
+    return Endpoints(port, registry, {"/livez": lambda: alive(context), "/readyz": lambda: ready(context, store)})
 
 
 def alive(context: Context) -> str:
@@ -45,8 +49,8 @@ def alive(context: Context) -> str:
     return f"the loop last came round {age_s:.0f} s ago, live_within is {context.settings.live_within:g} s"
 
 
-def ready(context: Context) -> str:
+def ready(context: Context, store: Store) -> str:
     """Return why this worker can do nothing now, empty when it can."""
     if context.shutdown.asked:
         return "this worker was asked to end"
-    return alive(context) or answers(context.store)
+    return alive(context) or answers(store)

@@ -22,7 +22,21 @@ USAGE = 2
 UNREACHABLE = 3
 INTERRUPTED = 130
 
-MODULES = ("run", "queues", "status", "cancel", "dead", "health", "doctor", "processes", "demo", "dev")
+MODULES = (
+    "run",
+    "queues",
+    "status",
+    "report",
+    "cancel",
+    "dead",
+    "prune",
+    "health",
+    "doctor",
+    "config",
+    "processes",
+    "demo",
+    "dev",
+)
 
 
 def build() -> typer.Typer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,7 +34,16 @@ def worker(
 
     # Workers need not know of each other: the store says who does what. Greeting the others takes a second of each start.
     alone = ["--without-mingle", "--without-gossip"]
-    celery.worker_main(["worker", "-Q", queues, "--pool", "threads", "--concurrency", str(concurrency), *alone])
+    arguments = ["worker", "-Q", queues, "--pool", "threads", "--concurrency", str(concurrency), *alone]
+    raise typer.Exit(_celery(celery, arguments))
+
+
+def _celery(app: Any, arguments: list[str]) -> int:
+    """Run a command of Celery's on an application; return its exit code, which ``app.worker_main`` would forget."""
+    from celery.bin.celery import celery as command  # noqa: PLC0415 - as above
+
+    command.params[0].default = app
+    return int(command.main(args=arguments, standalone_mode=False) or 0)
 
 
 def roles(only: str | None) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from batchline.engine import expiry
 from batchline.engine.context import Context, Target, target
 from batchline.errors import StoreError, StoreUnreachable
 from batchline.lanes import OpenRange, Trigger, due
@@ -61,7 +62,7 @@ def tick_accumulate(context: Context, doorbells: Doorbells) -> None:
 
 
 def tick_poll(context: Context, doorbells: Doorbells) -> None:
-    """Ring for batches that are due to be polled or settled, and for files that nobody needs any more."""
+    """Ring for batches that are due to be polled or settled, and for files that nobody needs any more; let replies expire."""
     for batch_id in context.store.batches.ring(keys.AGENDA_POLL, now_ms=context.clock()):
         doorbells.poll(batch_id)
     for file in context.store.files.ring(now_ms=context.clock(), most=FILES_PER_TICK):
@@ -71,6 +72,7 @@ def tick_poll(context: Context, doorbells: Doorbells) -> None:
             account, holder=context.holder(), seconds=context.settings.reconcile.audit_every
         ):
             doorbells.audit(account)
+    expiry.expire(context)
 
 
 def _advance_alone(context: Context, doorbells: Doorbells, seen: OpenRange) -> None:

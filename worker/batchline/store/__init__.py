@@ -6,7 +6,7 @@ from batchline.store import keys
 from batchline.store.accounts import Accounts
 from batchline.store.batches import Batches
 from batchline.store.callbacks import Callbacks
-from batchline.store.connection import Connection
+from batchline.store.connection import Connection, Patience
 from batchline.store.days import Days
 from batchline.store.dead import Dead
 from batchline.store.durability import Durability
@@ -15,9 +15,11 @@ from batchline.store.intake import Intake
 from batchline.store.ledger import Ledger
 from batchline.store.memory import Memory
 from batchline.store.orphans import Orphans
+from batchline.store.pruning import Pruning
 from batchline.store.records import flat, pairs, text
 from batchline.store.server import Server
 from batchline.store.settling import Settling
+from batchline.store.unread import Unread
 
 
 class Store:
@@ -33,8 +35,9 @@ class Store:
         durable_within_s: float = 5.0,
         files_kept_s: float = 3600.0,
         ledger_kept_s: float = 34_560_000.0,
+        patience: Patience | None = None,
     ) -> None:
-        self.connection = Connection(url)
+        self.connection = Connection(url, patience)
         self.durability = Durability(self.connection, replicas=replicas, timeout_s=durable_within_s)
         self.intake = Intake(self.connection)
         self.batches = Batches(
@@ -47,6 +50,8 @@ class Store:
         self.days = Days(self.connection)
         self.orphans = Orphans(self.connection)
         self.dead = Dead(self.connection)
+        self.unread = Unread(self.connection)
+        self.pruning = Pruning(self.connection)
         self.server = Server(self.connection)
         self.files = Files(self.connection, lease_s=lease_s)
         self.memory = Memory(self.connection)

@@ -12,6 +12,8 @@ from batchline.store.connection import Argument, Connection, sending
 SILENT_MS = 60_000
 """A reader that was not seen for so long is taken for dead; what it took goes back to the queue."""
 GIVE_BACK = 1000
+LONGER_S = 86_400
+"""How much later than counted and deleted by the tick a shared queue is expired by the store; `lib/unread.lua` has the same."""
 FULL_PAUSE_S = 0.2
 """How long a reader waits before it looks again when the store is full."""
 
@@ -39,7 +41,7 @@ class Callbacks:
 
     def reader(self, name: str, reader: str) -> Reader:
         """Return a reader of the list ``name``; ``reader`` names it among the readers of that list."""
-        return Reader(self._connection, name, reader, reply_ttl_s=self._reply_ttl_s)
+        return Reader(self._connection, name, reader, kept_s=self._reply_ttl_s + LONGER_S)
 
 
 class Reader:
@@ -48,14 +50,14 @@ class Reader:
     Nothing here is resent by itself: after a StoreError what this reader holds is unknown, and ``resume`` tells.
     """
 
-    def __init__(self, connection: Connection, name: str, reader: str, *, reply_ttl_s: int) -> None:
+    def __init__(self, connection: Connection, name: str, reader: str, *, kept_s: int) -> None:
         self._connection = connection
         self._queue = keys.reply_list(name)
         self._readers = keys.readers(name)
         self._reader = reader
         self._prefix = keys.reading(name, "")
         self._taken = keys.reading(name, reader)
-        self._reply_ttl_s = reply_ttl_s
+        self._kept_s = kept_s
         self._once = connection.blocking(timeout_s=0)
 
     def resume(self) -> list[bytes]:
@@ -71,21 +73,21 @@ class Reader:
         reply = _wait(self._connection, self._queue, self._taken, timeout_s)
         if reply is None:
             return next(iter(self.take_many(1)), None)
-        self._connection.run("EXPIRE", self._taken, self._reply_ttl_s)
+        self._connection.run("EXPIRE", self._taken, self._kept_s)
         return reply
 
     def take_many(self, most: int) -> list[bytes]:
         """Take up to ``most`` replies that are there already."""
         where = [self._queue, self._taken]
-        replies = self._connection.call("take", where, [most, self._reply_ttl_s], client=self._once)
+        replies = self._connection.call("take", where, [most, self._kept_s], client=self._once)
         return [bytes(reply) for reply in replies]
 
     def acknowledge(self, count: int) -> None:
         """Drop the ``count`` oldest replies that this reader took: they were dealt with."""
         pipeline = self._once.pipeline(transaction=False)
         pipeline.lpop(self._taken, count)
-        pipeline.expire(self._taken, self._reply_ttl_s)
-        pipeline.expire(self._queue, self._reply_ttl_s)
+        pipeline.expire(self._taken, self._kept_s)
+        pipeline.expire(self._queue, self._kept_s)
         with sending("command.acknowledge", f"acknowledging replies of the callback queue {self._queue}"):
             pipeline.execute()
         self._seen()
@@ -96,7 +98,7 @@ class Reader:
 
     def _seen(self) -> None:
         """Note that this reader is alive, and give back what a dead one took."""
-        arguments: list[Argument] = [self._reader, SILENT_MS, self._prefix, GIVE_BACK, self._reply_ttl_s]
+        arguments: list[Argument] = [self._reader, SILENT_MS, self._prefix, GIVE_BACK, self._kept_s]
         self._connection.call("reclaim", [self._queue, self._readers], arguments)
 
 

@@ -135,7 +135,7 @@ def broker(url: str) -> tuple[str, dict[str, Any] | None]:
     """
     if not url.startswith(("redis://", "rediss://")):
         return url, None
-    given = redis.connection.parse_url(url)
+    given = redis.connection.parse_url(url)  # type: ignore[no-untyped-call]
     plain = urlunsplit(urlsplit(url)._replace(path=f"/{given.get('db', 0)}", query="", fragment=""))
     if not url.startswith("rediss://"):
         return plain, None

@@ -124,6 +124,7 @@ class Settling:
             keys.DEAD,
             keys.day(day := days.name(lane, now_ms)),
             keys.DAYS,
+            keys.UNREAD,
         ]
         arguments: list[Argument] = [
             batch.fence if batch else "",

@@ -1,9 +1,10 @@
 #!lua flags=no-writes,allow-oom
--- How deep one page of the lanes is: what is owed, what was ever added, how old the open range is, and the dead letters.
+-- How deep one page of the lanes is: what is owed, what was ever added, how old the open range is (where none is open, the
+-- first entry that no worker has walked yet), and the dead letters.
 -- KEYS 1 lanes (set)
 -- ARGV 1 SSCAN cursor  2 page size
 -- Derived keys: batchline:{lane}:requests, :walk, :dead of each lane in the page.
--- Returns {next cursor, lanes}; a lane is {name, owed, ever added, since ms of the open range or '', dead letters}. Lanes without a
+-- Returns {next cursor, lanes}; a lane is {name, owed, ever added, since ms or '', dead letters}. Lanes without a
 --   stream, or whose key is no stream, are left out.
 local page = redis.call('SSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
 local lanes = {}
@@ -14,7 +15,12 @@ for _, lane in ipairs(page[2]) do
     for i = 1, #info, 2 do
       found[info[i]] = info[i + 1]
     end
-    local since = redis.pcall('HGET', base .. 'walk', 'since')
+    local walk = redis.pcall('HMGET', base .. 'walk', 'since', 'last')
+    local since = walk[1]
+    if not walk.err and (not since or since == '') then
+      local first = redis.call('XRANGE', base .. 'requests', '(' .. (walk[2] or '0-0'), '+', 'COUNT', 1)[1]
+      since = first and string.match(first[1], '^%d+') or ''
+    end
     local dead = redis.pcall('HLEN', base .. 'dead')
     lanes[#lanes + 1] = {lane, found['length'], found['entries-added'], type(since) == 'string' and since or '',
                          type(dead) == 'number' and dead or 0}

@@ -6,6 +6,7 @@
 -- KEYS 1 batch (hash; any unused key without a batch)  2 riders (zset; likewise)  3 requests (stream)  4 attempts (hash)
 --      5 retry pool (zset)  6 cancels (set)  7 walk (hash)  8 ledger (hash)  9 ledgers (zset)  10 undelivered (list)
 --      11 the lane's dead letters (hash)  12 all dead letters by time (zset)  13 the day's ledger (hash)  14 days (zset)
+--      15 unread (zset)
 -- ARGV 1 fence, or '' without a batch  2 now (ms)  3 reply queues expire after (s)  4 ledger name  5 route
 --      6 bucket bounds (s, ascending, comma separated)  7 lease (ms) to renew
 --      8 lane  9 name of the day's ledger  10 it is kept (s)  then 20 a reply: entry id, id window key, kind of queue ('list' or 'stream'), queue, default queue (list),
@@ -15,7 +16,8 @@
 --   `undelivered` (both have), 0 skipped. Error LEASELOST.
 --@include carry
 --@include day
-local now, ttl, route, paired = tonumber(ARGV[2]), ARGV[3], ARGV[5], ARGV[1] ~= ''
+--@include unread
+local now, route, paired = tonumber(ARGV[2]), ARGV[5], ARGV[1] ~= ''
 if paired and redis.call('HGET', KEYS[1], 'fence') ~= ARGV[1] then
   return redis.error_reply('LEASELOST somebody else holds the lease on this batch')
 end
@@ -26,6 +28,7 @@ end
 local submitted = paired and tonumber(redis.call('HGET', KEYS[1], 'submitted_ms') or 0) or 0
 local cut = redis.call('HGET', KEYS[7], 'cut') or '0-0'
 local ledger, sums = {}, {}
+local expires, noted = clock_ms() + tonumber(ARGV[3]) * 1000, {}
 
 local function add(to, field, n)
   to[field] = (to[field] or 0) + n
@@ -48,7 +51,7 @@ local function ours(entry)
 end
 
 -- False where the queue has another type, or is a stream whose ids are used up: that must not stop the other replies.
-local function push(kind, queue, reply)
+local function push(kind, queue, reply, ends)
   local pushed
   if kind == 'stream' then
     pushed = redis.pcall('XADD', queue, '*', 'reply', reply)
@@ -58,18 +61,29 @@ local function push(kind, queue, reply)
   if type(pushed) == 'table' and pushed.err then
     return false
   end
-  redis.call('EXPIRE', queue, ttl)
+  redis.call('PEXPIREAT', queue, string.format('%.0f', ends))
+  return true
+end
+
+local function push_unread(kind, queue, reply)
+  if not push(kind, queue, reply, expires + LONGER_S * 1000) then
+    return false
+  end
+  if not noted[queue] then
+    note_unread(KEYS[15], queue, expires)
+    noted[queue] = true
+  end
   return true
 end
 
 -- Store the reply in its own queue, else in its default queue, else with what could not be delivered.
 local function deliver(kind, queue, default, reply)
-  if push(kind, queue, reply) then
+  if push_unread(kind, queue, reply) then
     return kind, 1
-  elseif push('list', default, reply) then
+  elseif push_unread('list', default, reply) then
     return 'list', 2
   end
-  push('list', KEYS[10], reply)
+  push('list', KEYS[10], reply, expires)
   return 'list', 3
 end
 
