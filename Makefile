@@ -68,7 +68,8 @@ lint: setup  ## check style and format
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 
-types: setup  ## check types
+# The generators of the dashboards and the deploy checks are typed against their libraries.
+types: deploy-setup  ## check types
 	@$(PY) -m mypy
 
 contracts: setup  ## check which module may import which
