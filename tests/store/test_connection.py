@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from batchline.errors import LeaseLost, StoreError, StoreFull, StoreUnreachable
-from batchline.store import Store
+from batchline.store import Store, keys
 from batchline.store.connection import translate
 from batchline.store.ledger import LaneDepth, size_bucket, time_bucket
 
@@ -67,6 +67,25 @@ def test_the_depth_of_a_lane_is_what_is_owed_and_what_was_ever_added(scene: Any)
     assert scene.store.ledger.depths() == [
         LaneDepth(lane=scene.lane.name, owed=1, added=2, since_ms=scene.now - 10_000, dead=0)
     ]
+
+
+def test_an_entry_that_no_worker_has_walked_yet_is_as_old_as_it_is(scene: Any) -> None:
+    scene.add("r1", ms=scene.now - 9_000)
+    assert [depth.since_ms for depth in scene.store.ledger.depths()] == [scene.now - 9_000]
+
+
+def test_an_unwalked_entry_behind_carried_ones_counts_from_the_last_that_was_walked(scene: Any) -> None:
+    scene.add("r1", ms=scene.now - 90_000)
+    scene.batch("r2")
+    scene.add("r3", ms=scene.now - 2_000)
+    assert [depth.since_ms for depth in scene.store.ledger.depths()] == [scene.now - 10_000]
+
+
+def test_nothing_is_pending_where_all_that_is_there_is_carried(scene: Any) -> None:
+    scene.batch("r1")
+    (gone,) = scene.add("r2", ms=scene.now - 2_000)
+    scene.run("XDEL", keys.requests(scene.lane.name), gone)
+    assert [depth.since_ms for depth in scene.store.ledger.depths()] == [0]
 
 
 def test_lanes_without_a_stream_have_no_depth(scene: Any) -> None:

@@ -1,11 +1,12 @@
 #!lua flags=no-writes,allow-oom
 -- How deep one page of the lanes is: what is owed, what was ever added, how old the open range is (where none is open, the
--- first entry that no worker has walked yet), and the dead letters.
+-- oldest that an entry which no worker has walked yet can be: who only counts should not have to read entries), and the dead letters.
 -- KEYS 1 lanes (set)
 -- ARGV 1 SSCAN cursor  2 page size
 -- Derived keys: batchline:{lane}:requests, :walk, :dead of each lane in the page.
 -- Returns {next cursor, lanes}; a lane is {name, owed, ever added, since ms or '', dead letters}. Lanes without a
 --   stream, or whose key is no stream, are left out.
+--@include carry
 local page = redis.call('SSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
 local lanes = {}
 for _, lane in ipairs(page[2]) do
@@ -18,8 +19,11 @@ for _, lane in ipairs(page[2]) do
     local walk = redis.pcall('HMGET', base .. 'walk', 'since', 'last')
     local since = walk[1]
     if not walk.err and (not since or since == '') then
-      local first = redis.call('XRANGE', base .. 'requests', '(' .. (walk[2] or '0-0'), '+', 'COUNT', 1)[1]
-      since = first and string.match(first[1], '^%d+') or ''
+      local first, newest, walked = found['first-entry'], found['last-entry'], walk[2] or '0-0'
+      since = ''
+      if newest and beyond(newest[1], walked) then
+        since = string.match(beyond(first[1], walked) and first[1] or walked, '^%d+')
+      end
     end
     local dead = redis.pcall('HLEN', base .. 'dead')
     lanes[#lanes + 1] = {lane, found['length'], found['entries-added'], type(since) == 'string' and since or '',
