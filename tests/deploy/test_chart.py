@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -28,8 +30,13 @@ def made(request: pytest.FixtureRequest) -> list[chart.Object]:
     return chart.case(request.param)
 
 
-def settings_of(pod: chart.Pod, among: list[chart.Object], root: Path) -> Settings:
-    """Load the settings as the pod's container would: its variables, with its mounted files under ``root``."""
+def settings_of(
+    pod: chart.Pod, among: list[chart.Object], root: Path, env_from: Mapping[str, str] = MappingProxyType({})
+) -> Settings:
+    """Load the settings as the pod's container would: its variables, with its mounted files under ``root``.
+
+    ``env_from`` is what ``envFrom`` brings; of a name in both Kubernetes takes what ``env`` has.
+    """
     for place, source in chart.mounted(pod).items():
         file = root / place.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +46,7 @@ def settings_of(pod: chart.Pod, among: list[chart.Object], root: Path) -> Settin
             file.write_text(config["data"][key])
         else:
             file.write_text(f"redis://:secret@{name}.{key}:6379/0\n")
-    environ = {each["name"]: each["value"] for each in pod.spec["containers"][0]["env"]}
+    environ = dict(env_from) | {each["name"]: each["value"] for each in pod.spec["containers"][0]["env"]}
     return load_settings(
         {name: value.replace("/etc/batchline", f"{root}/etc/batchline") for name, value in environ.items()}
     )
@@ -141,7 +148,7 @@ def test_a_generated_password_is_in_its_secret_and_nowhere_else() -> None:
     (secret,) = chart.of_kind("Secret", made)
     password = secret["stringData"]["password"]
     assert re.fullmatch(r"[A-Za-z0-9]{40}", password)
-    assert secret["stringData"]["url"] == f"redis://:{password}@rel-batchline-store:6379/0"
+    assert secret["stringData"]["url"] == f"redis://:{password}@rel-batchline-store.ns:6379/0"
     assert password not in str([each for each in made if each is not secret])
 
 
@@ -194,6 +201,33 @@ def test_a_worker_is_given_more_time_to_end_than_it_takes(made: list[chart.Objec
         settings = settings_of(pod, made, tmp_path / pod.component)
         longest = settings.shutdown_grace + settings.create_timeout
         assert pod.spec["terminationGracePeriodSeconds"] >= longest + 10
+
+
+def test_sources_of_variables_cannot_move_what_the_chart_reckons_with(made: list[chart.Object], tmp_path: Path) -> None:
+    behind_its_back = {
+        "BATCHLINE_SHUTDOWN_GRACE": "9h",
+        "BATCHLINE_CREATE_TIMEOUT": "9h",
+        "BATCHLINE_REDIS_URL": "redis://elsewhere",
+        "BATCHLINE_BROKER_URL": "redis://elsewhere",
+        "BATCHLINE_BROKER_URL_FILE": "/nowhere",
+    }
+    for pod in chart.workers(made):
+        root = tmp_path / pod.component
+        assert settings_of(pod, made, root, behind_its_back) == settings_of(pod, made, root)
+
+
+def test_only_who_talks_to_the_broker_is_given_its_url(tmp_path: Path) -> None:
+    made = chart.case("external")
+    for pod in chart.own_pods(made):
+        mounted = {source for source in chart.mounted(pod).values() if "broker" in source}
+        settings = settings_of(pod, made, tmp_path / pod.component)
+        if pod.component == "exporter":
+            assert mounted == set()
+            assert "broker" not in str(pod.spec["volumes"])
+            assert settings.broker_url == settings.redis_url
+        else:
+            assert mounted == {"Secret/batchline-broker/url"}
+            assert settings.broker_url == "redis://:secret@batchline-broker.url:6379/0"
 
 
 def test_every_role_is_served(made: list[chart.Object]) -> None:
@@ -310,11 +344,12 @@ def test_the_chart_runs_the_image_as_the_image_is_made() -> None:
 
 
 def test_roles_are_scaled_by_metrics_that_the_exporter_has() -> None:
-    source = (ROOT / "worker" / "batchline" / "metrics.py").read_text(encoding="utf-8")
+    files = [ROOT / "worker" / "batchline" / name for name in ("metrics.py", "exporter.py")]
+    source = "".join(file.read_text(encoding="utf-8") for file in files)
     given = yaml.safe_load((chart.CHART / "values.yaml").read_text(encoding="utf-8"))["roles"].values()
     queries = [role["autoscaling"]["query"] for role in given]
     asked = {name for query in queries for name in re.findall(r"\bbatchline_\w+", query)}
-    assert asked == {role["autoscaling"]["metric"]["name"] for role in given}
+    assert asked == {role["autoscaling"]["metric"]["name"] for role in given} | {"batchline_store_up"}
     assert asked - set(re.findall(r'"(batchline_\w+)"', source)) == set()
 
 

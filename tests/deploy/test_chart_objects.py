@@ -109,7 +109,8 @@ def test_keda_scales_on_what_waits_and_never_to_nothing() -> None:
     accumulate, poll = by_role["rel-batchline-accumulate"], by_role["rel-batchline-poll"]
     assert accumulate["triggers"][0]["metadata"] == {
         "serverAddress": "http://prometheus-operated.monitoring:9090",
-        "query": 'max(batchline_oldest_pending_seconds{namespace="ns",service="rel-batchline-exporter"})',
+        "query": 'max(batchline_oldest_pending_seconds{namespace="ns",service="rel-batchline-exporter"})'
+        ' or 0 * max(batchline_store_up{namespace="ns",service="rel-batchline-exporter"} == 1)',
         "threshold": "600",
         "ignoreNullValues": "false",
         "authModes": "bearer",
@@ -211,7 +212,7 @@ def test_only_who_calls_providers_reaches_port_443() -> None:
         name: [port["port"] for rule in spec["egress"] for port in rule["ports"]]
         for name, spec in policies("external").items()
     }
-    assert ports == {"batchline": [53, 53, 6379, 6380], "batchline-providers": [443]}
+    assert ports == {"batchline": [53, 53, 5353, 5353, 6379, 6380, 8000], "batchline-providers": [443]}
     callers = policies("external")["batchline-providers"]["podSelector"]["matchExpressions"][0]["values"]
     assert callers == ["all"]
 

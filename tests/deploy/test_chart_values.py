@@ -161,6 +161,50 @@ WRONG = {
     "a port that is none": ("{networkPolicy: {storePorts: [70000]}}", "networkPolicy.storePorts.0"),
     "a peer without a rule": ("{networkPolicy: {metricsFrom: [{}]}}", "networkPolicy.metricsFrom.0"),
     "names from nowhere": ("{networkPolicy: {dnsTo: []}}", "networkPolicy.dnsTo"),
+    "names on no port": ("{networkPolicy: {dnsPorts: []}}", "networkPolicy.dnsPorts"),
+    "a /tmp beyond what the pod may have": (
+        "{roles: {poll: {tmpSize: 20Gi}}}",
+        "roles.poll: tmpSize is 20Gi, and resources.limits.ephemeral-storage only 5Gi",
+    ),
+    "a /tmp of the exporter beyond its limit": ("{exporter: {tmpSize: 257Mi}}", "exporter: tmpSize is 257Mi"),
+    "a /tmp beyond a limit in other units": (
+        "{pod: {tmpSize: 1Gi, resources: {limits: {ephemeral-storage: 1000M}}}}",
+        "tmpSize is 1Gi, and resources.limits.ephemeral-storage only 1000M",
+    ),
+    "a spool on the read-only root": (
+        "{config: {spool_dir: /spool}}",
+        "config.spool_dir: /spool is neither under /tmp nor under a mountPath that can be written, of roles.accumulate",
+    ),
+    "a spool that the test does not have": (
+        (
+            "{config: {spool_dir: /spool}, roles: {accumulate: {extraVolumes: [{name: s, emptyDir: {}}], "
+            "extraVolumeMounts: [{name: s, mountPath: /spool}]}}}"
+        ),
+        "of pod.extraVolumeMounts (the helm test looks at it, too, unless doctor.enabled is false)",
+    ),
+    "a spool that is only called like /tmp": ("{config: {spool_dir: /tmpfs}}", "config.spool_dir: /tmpfs is neither"),
+    "a spool by variable": (
+        "{pod: {extraEnv: [{name: BATCHLINE_SPOOL_DIR, value: /spool}]}}",
+        "config.spool_dir: /spool is neither",
+    ),
+    "a spool on a mount that cannot be written": (
+        (
+            "{config: {spool_dir: /spool}, pod: {extraVolumes: [{name: s, emptyDir: {}}], "
+            "extraVolumeMounts: [{name: s, mountPath: /spool, readOnly: true}]}}"
+        ),
+        "config.spool_dir: /spool is neither",
+    ),
+    "a user who cannot read the Secrets": ("{securityContext: {fsGroup: null}}", "could not read them"),
+    "a name that is none": ("{fullnameOverride: 9lives}", "fullnameOverride: Does not match pattern"),
+    "a part of a name that is none": ("{nameOverride: My.Line}", "nameOverride: Does not match pattern"),
+    "a volume too small for a rewrite": (
+        "{store: {existingSecret: '', bundled: {enabled: true, memoryMiB: 4096}}}",
+        "store.bundled.persistence.size: 8Gi is less than four times maxmemory (2560 MiB",
+    ),
+    "a volume too small in other units": (
+        "{store: {existingSecret: '', bundled: {enabled: true, persistence: {size: 5119Mi}}}}",
+        "set 5120Mi or more",
+    ),
 }
 
 
@@ -171,6 +215,91 @@ def test_a_wrong_value_is_refused_in_words_that_help(values: str, said: str, tmp
     done = chart.template(chart.values_file("minimal"), file)
     assert done.returncode != 0
     assert said in done.stderr
+
+
+RIGHT = {
+    # what is just within the bounds that the cases above are beyond
+    "a /tmp as large as its limit": "{pod: {tmpSize: 5Gi}}",
+    "a /tmp without a limit": "{pod: {tmpSize: 50Gi, resources: {limits: {ephemeral-storage: null}}}}",
+    "a spool under /tmp": "{config: {spool_dir: /tmp/spool}}",
+    "a spool on a volume": (
+        "{config: {spool_dir: /data/spool}, pod: {extraVolumes: [{name: s, emptyDir: {}}], "
+        "extraVolumeMounts: [{name: s, mountPath: /data/}]}}"
+    ),
+    "a spool of the one role that writes there": (
+        "{config: {spool_dir: /spool}, doctor: {enabled: false}, roles: {accumulate: {"
+        "extraVolumes: [{name: s, emptyDir: {}}], extraVolumeMounts: [{name: s, mountPath: /spool}]}}}"
+    ),
+    "a volume of four times maxmemory": (
+        "{store: {existingSecret: '', bundled: {enabled: true, persistence: {size: 5Gi}}}}"
+    ),
+}
+
+
+@pytest.mark.parametrize("values", RIGHT.values(), ids=RIGHT.keys())
+def test_what_is_within_bounds_is_taken(values: str, tmp_path: Path) -> None:
+    file = tmp_path / "right.yaml"
+    file.write_text(values)
+    assert chart.objects(chart.values_file("minimal"), file)
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [("http://vllm:8000/v1", 8000), ("http://vllm/v1", 80), ("https://[fd00::1]:8443/v1", 8443), ("HTTP://a", 80)],
+)
+def test_a_base_url_that_the_network_policy_would_cut_off_is_refused(url: str, port: int, tmp_path: Path) -> None:
+    file = tmp_path / "values.yaml"
+    values: dict[str, Any] = {
+        "config": {"accounts": {"mine": {"provider": "openai", "base_url": url}}},
+        "networkPolicy": {"enabled": True},
+    }
+    file.write_text(yaml.safe_dump(values))
+    done = chart.template(chart.values_file("minimal"), file)
+    assert f"config.accounts.mine.base_url is on port {port}, which the policy does not open" in done.stderr
+    values["networkPolicy"]["extraEgress"] = [{"ports": [{"port": port, "protocol": "TCP"}]}]
+    file.write_text(yaml.safe_dump(values))
+    assert chart.objects(chart.values_file("minimal"), file)
+
+
+@pytest.mark.parametrize(
+    ("rules", "opens"),
+    [
+        ("[{to: [{namespaceSelector: {}}]}]", True),
+        ("[{ports: [{port: 7000, endPort: 9000}]}]", True),
+        ("[{ports: [{port: web}]}]", True),
+        ("[{ports: [{protocol: TCP}]}]", True),
+        ("[{ports: [{port: 8000, protocol: UDP}]}]", False),
+        ("[{ports: [{port: 8001}]}, {ports: [{port: 443}]}]", False),
+    ],
+)
+def test_any_rule_that_has_the_port_opens_it(rules: str, opens: bool, tmp_path: Path) -> None:
+    file = tmp_path / "values.yaml"
+    file.write_text(
+        "{config: {accounts: {mine: {provider: openai, base_url: 'http://h:8000'}}}, "
+        f"networkPolicy: {{enabled: true, extraEgress: {rules}}}}}"
+    )
+    assert (chart.template(chart.values_file("minimal"), file).returncode == 0) is opens
+
+
+@pytest.mark.parametrize("url", ["https://llm.example.com/v1", "https://llm.example.com:443", "http://h:443", "null"])
+def test_a_base_url_on_port_443_needs_no_rule(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "values.yaml"
+    file.write_text(
+        f"{{config: {{accounts: {{mine: {{provider: openai, base_url: {url}}}}}}}, networkPolicy: {{enabled: true}}}}"
+    )
+    assert chart.objects(chart.values_file("minimal"), file)
+
+
+@pytest.mark.parametrize("release", ["123", "team.batchline", "9-batchline"])
+def test_a_release_whose_name_no_service_can_have_is_refused(release: str, tmp_path: Path) -> None:
+    where = (str(chart.CHART), "--values", str(chart.values_file("minimal")))
+    done = chart.helm("template", release, *where)
+    assert done.returncode != 0
+    assert "is none for a Service" in done.stderr
+    assert "set fullnameOverride" in done.stderr
+    file = tmp_path / "values.yaml"
+    file.write_text("{fullnameOverride: batchline}")
+    assert chart.helm("template", release, *where, "--values", str(file)).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -131,13 +131,49 @@ def test_every_setting_exists(service: str) -> None:
     assert given <= known
 
 
+def settings_of(service: dict[str, Any], folder: Path = ROOT) -> Settings:
+    """Load the settings as the service's container would, its mounts being those of ``folder``."""
+    inside = {target: str(folder / source) for source, target in mounts(service)}
+    return load_settings({name: inside.get(value, value) for name, value in service["environment"].items()})
+
+
 @pytest.mark.parametrize("files", [("compose.yaml",), FILES])
 @pytest.mark.parametrize("service", ["accumulate", "poll", "exporter"])
 def test_the_settings_can_be_loaded(service: str, files: tuple[str, ...]) -> None:
-    environment = services(*files)[service]["environment"]
-    settings = load_settings({name: value for name, value in environment.items() if value})
+    settings = settings_of(services(*files)[service])
+    assert settings.redis_url == settings.broker_url == "redis://store:6379/0"
+    assert set(settings.accounts) == {"openai", "anthropic"}
+    emulated = len(files) > 1 and service != "exporter"
+    assert settings.accounts["openai"].base_url == ("http://emulator:8090/v1" if emulated else None)
+    assert settings.worker_port == (None if service == "exporter" else 9465)
+
+
+@pytest.mark.parametrize("service", ["accumulate", "poll", "exporter"])
+def test_the_settings_file_of_this_folder_counts(service: str, tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/batchline.yaml").write_text(
+        "{redis_url: 'redis://elsewhere', accounts: {mine: {provider: openai, max_open_batches: 7}}, flush: {max_requests: 9}}"
+    )
+    settings = settings_of(services()[service], tmp_path)
     assert settings.redis_url == "redis://store:6379/0"
-    assert settings.worker_port == 9465
+    assert settings.accounts["mine"].max_open_batches == 7
+    assert settings.flush.max_requests == 9
+
+
+@pytest.mark.parametrize("service", ["accumulate", "poll", "exporter"])
+def test_the_settings_file_is_mounted_for_reading_only(service: str) -> None:
+    assert "./config/batchline.yaml:/etc/batchline/batchline.yaml:ro" in services()[service]["volumes"]
+    assert services()[service]["environment"]["BATCHLINE_CONFIG"] == "/etc/batchline/batchline.yaml"
+
+
+@pytest.mark.parametrize("files", [("compose.yaml",), FILES])
+def test_the_exporter_is_given_nothing_of_the_providers(files: tuple[str, ...]) -> None:
+    assert set(services(*files)["exporter"]["environment"]) == {
+        "BATCHLINE_CONFIG",
+        "BATCHLINE_REDIS_URL",
+        "BATCHLINE_LOG_LEVEL",
+        "BATCHLINE_EXPORTER_PORT",
+    }
 
 
 @pytest.mark.parametrize("service", OURS)

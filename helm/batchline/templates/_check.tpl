@@ -1,14 +1,25 @@
 {{/* What the schema cannot say: values that contradict each other, each with a message that says what to set. */}}
 {{- define "batchline.check" -}}
 {{- include "batchline.checkRequired" . -}}
+{{- include "batchline.checkName" . -}}
 {{- include "batchline.checkConfig" . -}}
+{{- include "batchline.checkUsers" . -}}
+{{- if .Values.store.bundled.enabled }}{{ include "batchline.checkVolume" .Values.store.bundled }}{{ end -}}
+{{- if .Values.networkPolicy.enabled }}{{ include "batchline.checkReach" . }}{{ end -}}
 {{- range $name, $role := .Values.roles -}}
 {{- if $role.enabled -}}
 {{- $settings := fromYaml (include "batchline.role" (dict "root" $ "role" $role)) -}}
 {{- include "batchline.checkEnv" (dict "where" (printf "roles.%s" $name) "env" $settings.extraEnv) -}}
 {{- include "batchline.checkGrace" (dict "root" $ "name" $name "given" $settings.terminationGracePeriodSeconds) -}}
 {{- include "batchline.checkScaling" (dict "name" $name "scaling" $settings.autoscaling) -}}
+{{- include "batchline.checkTmp" (dict "where" (printf "roles.%s" $name) "settings" $settings) -}}
+{{- if has "accumulate" $role.only }}{{ include "batchline.checkSpool" (dict "root" $ "where" (printf "roles.%s.extraVolumeMounts or pod.extraVolumeMounts" $name) "settings" $settings) }}{{ end -}}
 {{- end -}}
+{{- end -}}
+{{- include "batchline.checkTmp" (dict "where" "exporter" "settings" (mergeOverwrite (deepCopy .Values.pod) (deepCopy .Values.exporter))) -}}
+{{- if .Values.doctor.enabled -}}
+{{- include "batchline.checkTmp" (dict "where" "pod" "settings" .Values.pod) -}}
+{{- include "batchline.checkSpool" (dict "root" $ "where" "pod.extraVolumeMounts (the helm test looks at it, too, unless doctor.enabled is false)" "settings" .Values.pod) -}}
 {{- end -}}
 {{- include "batchline.checkEnv" (dict "where" "exporter" "env" .Values.exporter.extraEnv) -}}
 {{- include "batchline.checkEnv" (dict "where" "pod" "env" .Values.pod.extraEnv) -}}
@@ -44,6 +55,77 @@
 {{- end -}}
 {{- if and (not (has $account (list "openai" "anthropic"))) (not (get $own "provider")) -}}
 {{- fail (printf "apiKeys.%s: there is no such account; set config.accounts.%s.provider" $account $account) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Names of Services begin with a letter and have no dots; a release's name may. */}}
+{{- define "batchline.checkName" -}}
+{{- $name := include "batchline.fullname" . -}}
+{{- if not (regexMatch `^[a-z]([-a-z0-9]*[a-z0-9])?$` $name) -}}
+{{- fail (printf "the name %q (of the release) is none for a Service: it must begin with a letter, and have small letters, digits and hyphens only; set fullnameOverride" $name) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "batchline.checkUsers" -}}
+{{- $given := .Values.securityContext -}}
+{{- if and $given.runAsUser (not $given.fsGroup) -}}
+{{- fail "securityContext.fsGroup: it is null and runAsUser is not; mounted Secrets are readable by their group only, so the user could not read them: set both, or both to null where the platform chooses them" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "batchline.checkVolume" -}}
+{{- $maxmemory := div (mul (int .memoryMiB) 5) 8 -}}
+{{- if lt (include "batchline.bytes" .persistence.size | float64) (mulf $maxmemory 4 1048576) -}}
+{{- fail (printf "store.bundled.persistence.size: %v is less than four times maxmemory (%d MiB, five eighths of memoryMiB): while the append-only file is rewritten the old one and the new one exist; set %dMi or more" .persistence.size $maxmemory (mul $maxmemory 4)) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A pod is evicted when /tmp and its logs together have more than its limit: the spool would never be full before. */}}
+{{- define "batchline.checkTmp" -}}
+{{- $limit := dig "resources" "limits" "ephemeral-storage" nil .settings -}}
+{{- if and $limit (gt (include "batchline.bytes" .settings.tmpSize | float64) (include "batchline.bytes" $limit | float64)) -}}
+{{- fail (printf "%s: tmpSize is %v, and resources.limits.ephemeral-storage only %v: the pod would be evicted before /tmp is full; set a higher limit, or a smaller tmpSize" .where .settings.tmpSize $limit) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The root of a container is read-only: a spool that is not on a volume cannot be written. Only accumulate writes there. */}}
+{{- define "batchline.checkSpool" -}}
+{{- $spool := dig "spool_dir" nil .root.Values.config -}}
+{{- range .settings.extraEnv }}{{ if eq .name "BATCHLINE_SPOOL_DIR" }}{{ $spool = default $spool .value }}{{ end }}{{ end -}}
+{{- if $spool -}}
+{{- $places := list "/tmp" -}}
+{{- range .settings.extraVolumeMounts }}{{ if not .readOnly }}{{ $places = append $places .mountPath }}{{ end }}{{ end -}}
+{{- $found := false -}}
+{{- range $places }}{{ if hasPrefix (printf "%s/" (clean . | trimSuffix "/")) (printf "%s/" (clean $spool)) }}{{ $found = true }}{{ end }}{{ end -}}
+{{- if not $found -}}
+{{- fail (printf "config.spool_dir: %s is neither under /tmp nor under a mountPath that can be written, of %s: the rest of a container is read-only; mount a volume there, or leave spool_dir out" $spool .where) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The policy opens port 443 to providers; an account on another port would wait for connections that never come. */}}
+{{- define "batchline.checkReach" -}}
+{{- range $account, $given := default dict (get .Values.config "accounts") -}}
+{{- $url := get (default dict $given) "base_url" -}}
+{{- if $url -}}
+{{- $parts := urlParse $url -}}
+{{- $port := regexFind `:[0-9]+$` $parts.host | trimPrefix ":" | default (eq (lower $parts.scheme) "http" | ternary "80" "443") | int -}}
+{{- if and (ne $port 443) (not (include "batchline.isOpen" (dict "rules" $.Values.networkPolicy.extraEgress "port" $port))) -}}
+{{- fail (printf "networkPolicy.extraEgress: config.accounts.%s.base_url is on port %d, which the policy does not open; add a rule, e.g. {to: [{podSelector: {matchLabels: {app: %s}}}], ports: [{port: %d, protocol: TCP}]}" $account $port $account $port) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Whether a rule has the port (of pods, where it leads to pods), or no ports, which is all of them. */}}
+{{- define "batchline.isOpen" -}}
+{{- $port := .port -}}
+{{- range .rules -}}
+{{- if not .ports }}yes{{ end -}}
+{{- range .ports -}}
+{{- if and (ne (default "TCP" .protocol) "UDP") (or (not .port) (kindIs "string" .port)) }}yes{{ end -}}
+{{- if and (ne (default "TCP" .protocol) "UDP") .port (le (int .port) $port) (ge (int (default .port .endPort)) $port) }}yes{{ end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -12,21 +12,20 @@
 
 {{/* What a Deployment selects by. It can never change while a release lives: neither versions nor values belong here. */}}
 {{- define "batchline.selector" -}}
-app.kubernetes.io/name: {{ include "batchline.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "batchline.name" .root | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- with .component }}
-app.kubernetes.io/component: {{ . }}
+app.kubernetes.io/component: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
+{{/* Every label once: the chart's own, before those that the object alone has (`more`), before commonLabels. */}}
 {{- define "batchline.labels" -}}
-{{ include "batchline.selector" . }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
-{{- with .root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $own := fromYaml (include "batchline.selector" .) -}}
+{{- $_ := set $own "app.kubernetes.io/version" .root.Chart.AppVersion -}}
+{{- $_ := set $own "app.kubernetes.io/managed-by" .root.Release.Service -}}
+{{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_") -}}
+{{- toYaml (mergeOverwrite (dict) .root.Values.commonLabels (default dict .more) $own) -}}
 {{- end -}}
 
 {{- define "batchline.image" -}}
@@ -56,11 +55,34 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 
+{{/* A size of Kubernetes in bytes: 20Gi, 500M, 1073741824. */}}
+{{- define "batchline.bytes" -}}
+{{- $text := toString . -}}
+{{- $factor := dict "" 1 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18
+  "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 "Ei" 1152921504606846976 -}}
+{{- mulf (regexFind `^[0-9.]+` $text | float64) (get $factor (regexFind `[A-Za-z]*$` $text) | float64) | ceil -}}
+{{- end -}}
+
+{{/* The two settings that a worker's end depends on, as text: those of `config`, else the defaults of batchline. */}}
+{{- define "batchline.shutdownGrace" -}}
+{{- $given := dig "shutdown_grace" nil .Values.config -}}
+{{- kindIs "invalid" $given | ternary "25s" $given -}}
+{{- end -}}
+
+{{- define "batchline.createTimeout" -}}
+{{- $given := dig "create_timeout" nil .Values.config -}}
+{{- kindIs "invalid" $given | ternary "120s" $given -}}
+{{- end -}}
+
+{{/* How Pods of a Deployment are replaced. Recreate allows no rollingUpdate, which the defaults bring. */}}
+{{- define "batchline.strategy" -}}
+{{- eq .type "Recreate" | ternary (dict "type" "Recreate") . | toYaml -}}
+{{- end -}}
+
 {{/* The longest that a worker takes to end by itself: worker/batchline/app.py, _end. */}}
 {{- define "batchline.longestEnd" -}}
-{{- $config := .Values.config -}}
-{{- $grace := include "batchline.seconds" (dict "name" "shutdown_grace" "value" (dig "shutdown_grace" nil $config | default "25s")) -}}
-{{- $create := include "batchline.seconds" (dict "name" "create_timeout" "value" (dig "create_timeout" nil $config | default "120s")) -}}
+{{- $grace := include "batchline.seconds" (dict "name" "shutdown_grace" "value" (include "batchline.shutdownGrace" .)) -}}
+{{- $create := include "batchline.seconds" (dict "name" "create_timeout" "value" (include "batchline.createTimeout" .)) -}}
 {{- add (int $grace) (int $create) -}}
 {{- end -}}
 

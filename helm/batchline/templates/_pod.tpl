@@ -1,15 +1,17 @@
 {{/*
 The pod of a worker, the exporter or the test.
 root: the chart's context; settings: the merged values; component; args; port (0: serves nothing); portVariable; grace (seconds);
-keys: whether it is given the API keys; storeSecret, storeKey: where its URL of the store is; restart: the restart policy.
+keys: whether it is given the API keys; broker: whether it is given the broker's URL; steps: whether it takes steps, and ends when
+these have ended; storeSecret, storeKey: where its URL of the store is; restart: the restart policy.
 */}}
 {{- define "batchline.podSpec" -}}
 {{- $values := .root.Values -}}
-serviceAccountName: {{ include "batchline.serviceAccountName" .root }}
+{{- $broker := .broker | ternary $values.broker.existingSecret "" -}}
+serviceAccountName: {{ include "batchline.serviceAccountName" .root | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 {{- with .restart }}
-restartPolicy: {{ . }}
+restartPolicy: {{ . | quote }}
 {{- end }}
 {{- with .grace }}
 terminationGracePeriodSeconds: {{ . }}
@@ -19,7 +21,7 @@ imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .settings.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 securityContext:
   runAsNonRoot: true
@@ -34,8 +36,8 @@ securityContext:
   seccompProfile:
     type: RuntimeDefault
 containers:
-  - name: {{ .component }}
-    image: {{ include "batchline.image" (dict "image" $values.image "version" .root.Chart.AppVersion) }}
+  - name: {{ .component | quote }}
+    image: {{ include "batchline.image" (dict "image" $values.image "version" .root.Chart.AppVersion) | quote }}
     imagePullPolicy: {{ $values.image.pullPolicy }}
     args:
       {{- toYaml .args | nindent 6 }}
@@ -44,11 +46,20 @@ containers:
     env:
       - name: BATCHLINE_CONFIG
         value: /etc/batchline/config/batchline.yaml
+      # What is set here wins over extraEnvFrom; what is empty counts as not set.
+      - name: BATCHLINE_REDIS_URL
+        value: ""
       - name: BATCHLINE_REDIS_URL_FILE
         value: /etc/batchline/store/url
-      {{- if $values.broker.existingSecret }}
+      - name: BATCHLINE_BROKER_URL
+        value: ""
       - name: BATCHLINE_BROKER_URL_FILE
-        value: /etc/batchline/broker/url
+        value: {{ not (empty $broker) | ternary "/etc/batchline/broker/url" "" | quote }}
+      {{- if .steps }}
+      - name: BATCHLINE_SHUTDOWN_GRACE
+        value: {{ include "batchline.shutdownGrace" .root | quote }}
+      - name: BATCHLINE_CREATE_TIMEOUT
+        value: {{ include "batchline.createTimeout" .root | quote }}
       {{- end }}
       {{- if .port }}
       - name: {{ .portVariable }}
@@ -82,7 +93,7 @@ containers:
       - name: store
         mountPath: /etc/batchline/store
         readOnly: true
-      {{- if $values.broker.existingSecret }}
+      {{- if $broker }}
       - name: broker
         mountPath: /etc/batchline/broker
         readOnly: true
@@ -105,30 +116,30 @@ containers:
 volumes:
   - name: config
     configMap:
-      name: {{ include "batchline.fullname" .root }}
+      name: {{ include "batchline.fullname" .root | quote }}
   - name: store
     secret:
-      secretName: {{ .storeSecret }}
+      secretName: {{ .storeSecret | quote }}
       defaultMode: 0440
       items:
-        - key: {{ .storeKey }}
+        - key: {{ .storeKey | quote }}
           path: url
-  {{- if $values.broker.existingSecret }}
+  {{- if $broker }}
   - name: broker
     secret:
-      secretName: {{ $values.broker.existingSecret }}
+      secretName: {{ $broker | quote }}
       defaultMode: 0440
       items:
-        - key: {{ $values.broker.key }}
+        - key: {{ $values.broker.key | quote }}
           path: url
   {{- end }}
   {{- if $values.store.tls.existingSecret }}
   - name: tls
     secret:
-      secretName: {{ $values.store.tls.existingSecret }}
+      secretName: {{ $values.store.tls.existingSecret | quote }}
       defaultMode: 0440
       items:
-        - key: {{ $values.store.tls.key }}
+        - key: {{ $values.store.tls.key | quote }}
           path: ca.crt
   {{- end }}
   {{- if and .keys $values.apiKeys }}
@@ -138,15 +149,15 @@ volumes:
       sources:
         {{- range $account, $key := $values.apiKeys }}
         - secret:
-            name: {{ $key.existingSecret }}
+            name: {{ $key.existingSecret | quote }}
             items:
-              - key: {{ $key.key }}
-                path: {{ $account }}
+              - key: {{ $key.key | quote }}
+                path: {{ $account | quote }}
         {{- end }}
   {{- end }}
   - name: tmp
     emptyDir:
-      sizeLimit: {{ .settings.tmpSize }}
+      sizeLimit: {{ .settings.tmpSize | quote }}
   {{- with .settings.extraVolumes }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -201,5 +212,5 @@ topologySpreadConstraints:
 annotations:
   {{- toYaml (merge $checksum .settings.podAnnotations) | nindent 2 }}
 labels:
-  {{- toYaml (merge (fromYaml (include "batchline.labels" .)) .settings.podLabels) | nindent 2 }}
+  {{- toYaml (fromYaml (include "batchline.labels" (dict "root" .root "component" .component "more" .settings.podLabels))) | nindent 2 }}
 {{- end -}}
