@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from http.client import HTTPConnection
+from http.client import HTTPConnection, RemoteDisconnected
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from tests.crash.waiting import until
 
-from batchline.endpoints import Endpoints
+from batchline.endpoints import MOST_CALLERS, Endpoints
 from batchline.errors import StoreUnreachable, UsageError
 
 Get = Callable[[str], tuple[int, str]]
@@ -97,3 +99,29 @@ def test_answers_of_different_lengths_follow_each_other(get: Get) -> None:
         (503, "not yet\n"),
         (200, "ok\n"),
     ]
+
+
+def test_callers_beyond_the_most_are_turned_away_and_those_who_wait_are_answered(
+    endpoints: Endpoints, get: Get
+) -> None:
+    idle = [socket.create_connection(("127.0.0.1", endpoints.port)) for _ in range(MOST_CALLERS)]
+    with pytest.raises((RemoteDisconnected, ConnectionResetError)):
+        get("/livez")
+    for each in idle:
+        each.close()
+    assert until(lambda: _answered(get), 10)
+
+
+def _answered(get: Get) -> bool:
+    try:
+        return get("/livez") == (200, "ok\n")
+    except (RemoteDisconnected, ConnectionResetError):
+        return False
+
+
+def test_a_caller_who_takes_too_long_is_hung_up_on(get: Get, endpoints: Endpoints, monkeypatch: Any) -> None:
+    monkeypatch.setattr("batchline.endpoints.SLOW_CALLER_S", 0.05)
+    with socket.create_connection(("127.0.0.1", endpoints.port), timeout=10) as slow:
+        slow.sendall(b"GET /livez")
+        assert slow.recv(100) == b""
+    assert get("/livez") == (200, "ok\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import threading
 import urllib.request
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from structlog.testing import capture_logs
 from batchline import exporter, figures, probes
 from batchline.errors import UsageError
 from batchline.exporter import StoreCollector
+from batchline.figures import Figures
 from batchline.lanes import OpenRange, parse_lane
 from batchline.pulse import Pulse
 from batchline.settings import Settings
@@ -171,7 +173,7 @@ def test_lanes_that_have_no_proper_name_share_one(store: Store) -> None:
             "id",
             "r",
         )
-    assert samples(page(store))["batchline_requests_enqueued_total", "unknown", "unknown", "unknown"] == 3
+    assert samples(page(store))["batchline_requests_pending", "unknown", "unknown", "unknown"] == 3
 
 
 # --- stores in trouble ---
@@ -193,8 +195,33 @@ def test_a_store_that_never_answers_does_not_hold_a_scrape_up(hung: str) -> None
 
 
 def test_scrapes_and_probes_give_up_before_prometheus_does() -> None:
-    # redis-py repeats the connecting within each repeat of the command.
-    assert HASTY.timeout_s * (HASTY.retries + 1) ** 2 < 7
+    # A probe's own limit is 5 seconds in the chart.
+    assert HASTY.timeout_s * (HASTY.retries + 1) < 4
+
+
+def test_a_reading_that_takes_too_long_is_a_store_that_is_down_and_the_next_scrape_waits_for_the_same_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, begun = threading.Event(), []
+    read = figures.read
+
+    def slow(*args: Any, **more: Any) -> Figures:
+        begun.append(1)
+        assert go_on.wait(20)
+        return read(*args, **more)
+
+    monkeypatch.setattr(figures, "read", slow)
+    hasty = StoreCollector(store, Settings(), within_s=0.01)
+    for _ in range(3):
+        assert {sample.name: sample.value for each in hasty.collect() for sample in each.samples}[
+            "batchline_store_up"
+        ] == 0
+    assert begun == [1]
+    go_on.set()
+    patient = StoreCollector(store, Settings(), within_s=20)
+    assert {sample.name: sample.value for each in patient.collect() for sample in each.samples}[
+        "batchline_store_up"
+    ] == 1
 
 
 def test_the_exporters_and_the_probes_store_are_hasty(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,7 +350,7 @@ def test_lanes_of_nobody_are_unknown_and_add_up(store: Store) -> None:
         store.connection.run("XADD", keys.requests(lane), "*", "id", f"r{n}", "body", "{}")
         store.connection.run("SADD", keys.LANES, lane)
     found = samples(page(store))
-    assert found["batchline_requests_enqueued_total", "unknown", "unknown", "unknown"] == 3
+    assert found["batchline_requests_pending", "unknown", "unknown", "unknown"] == 3
     assert {name[1] for name in found if name[0] == "batchline_requests_pending"} == {"unknown"}
 
 
@@ -365,4 +392,79 @@ def test_room_has_a_limit_where_the_account_has_one(store: Store) -> None:
 def test_the_oldest_request_is_told_though_no_worker_has_seen_it(store: Store) -> None:
     store.connection.run("XADD", keys.requests(LANE), f"{NOW - 90_000}-1", "id", "r", "body", "{}")
     store.connection.run("SADD", keys.LANES, LANE)
-    assert samples(page(store))["batchline_oldest_pending_seconds", *LABELS] == 90
+    found = samples(page(store))
+    assert found["batchline_oldest_pending_seconds", *LABELS] == 90
+    assert found["batchline_requests_pending", *LABELS] == 1
+
+
+# --- counters never go back ---
+
+
+ENQUEUED = ("batchline_requests_enqueued_total", *LABELS)
+
+
+def pruned_while_read(store: Store, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Let lanes of the base be pruned between the reading of the lanes and that of the ledger, so many times."""
+    real, left = store.ledger.accounts, list(range(times))
+
+    def accounts() -> Any:
+        if left:
+            lane = f"{LANE}|tenant=t{left.pop()}"
+            store.connection.run("SADD", keys.LANES, lane)
+            (entry,) = [store.connection.run("XADD", keys.requests(lane), f"{NOW - 100}-1", "id", "r")]
+            store.connection.run("XDEL", keys.requests(lane), entry)
+            assert store.pruning.prune([(lane, LANE)], idle_before_ms=NOW, now_ms=NOW, really=True) == ["pruned"]
+        return real()
+
+    monkeypatch.setattr(store.ledger, "accounts", accounts)
+
+
+def test_a_lane_that_is_pruned_while_it_is_read_counts_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    used(store)
+    walked = f"{LANE}|tenant=gone"
+    entry = store.connection.run("XADD", keys.requests(walked), f"{NOW - 100}-1", "id", "r", "body", "{}")
+    store.connection.run("SADD", keys.LANES, walked)
+    store.connection.run("XDEL", keys.requests(walked), entry)
+    store.connection.run("HSET", keys.walk(walked), "last", entry)
+    assert samples(page(store))[ENQUEUED] == 2
+    real = store.ledger.accounts
+
+    def accounts() -> Any:
+        store.pruning.prune([(walked, LANE)], idle_before_ms=NOW, now_ms=NOW, really=True)
+        return real()
+
+    monkeypatch.setattr(store.ledger, "accounts", accounts)
+    assert samples(page(store))[ENQUEUED] == 2
+    assert store.connection.run("EXISTS", keys.walk(walked)) == 0
+
+
+def test_a_count_that_is_pruned_whenever_it_is_read_is_not_told_and_all_else_is(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used(store)
+    pruned_while_read(store, monkeypatch, figures.READS)
+    found = samples(page(store))
+    assert ENQUEUED not in found
+    assert found["batchline_requests_pending", *LABELS] == 1
+    assert samples(page(store))[ENQUEUED] == 1 + figures.READS
+
+
+def test_a_batch_that_moves_between_the_agendas_while_they_are_read_counts_once(store: Store) -> None:
+    used(store)
+    store.connection.run("ZADD", keys.AGENDA_POLL, NOW, "b1")
+    assert samples(page(store))["batchline_batches", *LABELS, "cut"] == 1
+
+
+def test_lanes_that_a_set_names_twice_while_it_shrinks_count_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used(store)
+    real, cursors = store.connection.call, ["7", "0"]
+
+    def call(name: str, *args: Any, **more: Any) -> Any:
+        answer = real(name, *args, **more)
+        return [cursors.pop(0), answer[1]] if name == "depths" else answer
+
+    monkeypatch.setattr(store.connection, "call", call)
+    assert [depth.lane for depth in store.ledger.depths()] == [LANE]
+    assert cursors == []

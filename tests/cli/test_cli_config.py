@@ -77,6 +77,31 @@ def test_what_counts_here_is_shown(command: Command, monkeypatch: pytest.MonkeyP
     assert yaml.safe_load(command("config", "show").out)["flush"]["max_age"] == 300
 
 
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0?canary-77=1", "redis://127.0.0.1:1?db=canary-77"])
+@pytest.mark.parametrize(
+    "arguments", [("config", "check"), ("config", "show"), ("status",), ("exporter", "--port", "0"), ("worker",)]
+)
+def test_a_store_url_with_a_wrong_parameter_is_bad_usage(
+    arguments: tuple[str, ...], url: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BATCHLINE_REDIS_URL", url)
+    done = command(*arguments)
+    assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
+    assert done.err.startswith("batchline: BATCHLINE_REDIS_URL: redis_url: ")
+    assert CANARY not in done.err
+
+
+def test_a_key_in_the_place_of_its_variables_name_is_bad_usage(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BATCHLINE_ACCOUNTS__OPENAI__API_KEY_ENV", f"sk-proj-{CANARY}")
+    for what in ("show", "check"):
+        done = command("config", what)
+        assert (done.code, done.out) == (2, "")
+        assert "BATCHLINE_ACCOUNTS__OPENAI__API_KEY_ENV" in done.err
+        assert CANARY not in done.err
+
+
 def test_right_settings_are_told_as_right(command: Command) -> None:
     assert command("config", "check") == (0, "the settings are right\n", "")
 
@@ -109,6 +134,12 @@ def test_a_key_file_that_is_not_there_is_wrong(command: Command, monkeypatch: py
         ("redis://:p/w@h:1/0", "***"),
         ("redis://[::1", "***"),
         ("p", "***"),
+        ("redis://user:123?456@host/0", "***"),
+        ("redis://:123#456@host/0", "***"),
+        ("redis://:123/456@host/0", "***"),
+        ("redis://h/0?db=hunter2&protocol=hunter2", "redis://h/0?db=***&protocol=***"),
+        ("redis://h/0?socket_timeout=hunter2", "redis://h/0?socket_timeout=***"),
+        ("redis://h/0?db=3&socket_timeout=2.5", "redis://h/0?db=3&socket_timeout=2.5"),
     ],
 )
 def test_a_url_shows_where_and_not_who(url: str, seen: str) -> None:

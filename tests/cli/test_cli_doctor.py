@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -166,6 +167,7 @@ def test_an_unreachable_store_is_exit_code_3_and_the_keys_are_checked_all_the_sa
     assert done.code == 3
     checks = json.loads(done.out)
     assert [(check["name"], check["level"]) for check in checks] == [
+        ("spool", "ok"),
         ("store", "fail"),
         ("account openai", "warn"),
         ("account anthropic", "warn"),
@@ -182,3 +184,9 @@ def test_a_store_that_refuses_a_command_is_a_failed_check(
     done = batchline("doctor")
     assert done.code == 1
     assert "NOPERM" in done.out
+
+
+def test_a_folder_that_cannot_be_written_fails_since_no_batch_could_be_sent(tmp_path: Path) -> None:
+    assert doctor.check_spool(tmp_path).level == "ok"
+    check = doctor.check_spool(tmp_path / "nowhere")
+    assert (check.level, "nowhere" in check.found, "spool_dir" in check.advice) == ("fail", True, True)

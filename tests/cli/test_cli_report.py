@@ -9,10 +9,11 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.cli.kit import CHAT, MESSAGES, Command
+from tests.cli.kit import CHAT, MESSAGES, Command, chat_line, written
 
 from batchline.cli.report import first_day
 from batchline.errors import UsageError
+from batchline.lanes import parse_lane
 from batchline.store import Store, keys
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
@@ -147,6 +148,30 @@ def test_deadlines_are_shown_where_there_are_any(batchline: Command, store: Stor
     assert "deadlines met" in batchline("report").out
 
 
+EMOJI = "ft:gpt-5-mini:fire:dog:abc"
+
+
+def test_no_name_becomes_a_picture(batchline: Command, store: Store) -> None:
+    lane = f"openai:chat:{EMOJI}"
+    settled(store, base=lane, tenant=":fire:")
+    assert batchline("report").out.count(f"{EMOJI} ") == 2
+    assert batchline("report", "--by", "tenant").out.count("\n:fire: ") == 2
+    line = chat_line("a", model=EMOJI, account="openai", endpoint="chat")
+    assert batchline("enqueue", written(Path("in.jsonl"), line)).code == 0
+    assert f"{lane} " in batchline("status").out
+    seen = store.intake.walk(
+        lane,
+        max_requests=100,
+        max_bytes=10**6,
+        max_tokens=None,
+        row_bytes=150,
+        bytes_per_token=4.0,
+        now_ms=int(datetime.now(UTC).timestamp() * 1000),
+    )
+    store.batches.cut(parse_lane(lane), seen, "age", batch_id="b:fire:", now_ms=1_000, max_open=9, max_creates=9)
+    assert f"b:fire:  cut    {lane} " in batchline("batches").out
+
+
 def test_json_is_one_object(batchline: Command, store: Store) -> None:
     settled(store)
     document = json.loads(batchline("report", "--format", "json", "--by", "day").out)
@@ -158,7 +183,7 @@ def test_csv_has_plain_numbers(batchline: Command, store: Store) -> None:
     settled(store)
     row, whole = csv.DictReader(batchline("report", "--format", "csv", "--by", "account").out.splitlines())
     assert (row["account"], row["requests"], row["list_usd"]) == ("openai", "2000", "2.000000001")
-    assert (whole["account"], whole["requests"]) == ("total", "2000")
+    assert (whole["kind"], whole["account"], whole["requests"]) == ("total", "", "2000")
 
 
 def test_a_report_is_written_into_a_file(batchline: Command, store: Store) -> None:

@@ -148,6 +148,59 @@ def test_a_duplicate_row_is_no_waste_that_the_provider_bills(bench: Any) -> None
     assert total(scrape(bench), "batchline_wasted_usd_total") == 0
 
 
+def names(bench: Any) -> dict[str, float]:
+    """Return how many requests were enqueued by each model that has a name."""
+    lane = "batchline_requests_enqueued_total openai chat "
+    return {key.removeprefix(lane): value for key, value in scrape(bench).items() if key.startswith(lane)}
+
+
+def test_a_lane_that_is_set_aside_takes_no_count_with_it(bench: Any) -> None:
+    bench.ask_many(50)
+    bench.drain()
+    bench.set("limits", max_lanes=1)
+    bench.ask("x", CHAT + "|tenant=late")
+    before = scrape(bench)
+    bench.tick()
+    after = scrape(bench)
+    assert total(before, "batchline_requests_pending") == 1
+    assert total(after, "batchline_lanes_aside") == 1
+    enqueued = [total(each, "batchline_requests_enqueued_total") for each in (before, after)]
+    assert enqueued == [50, 50]
+
+
+def test_a_model_keeps_its_name_when_another_is_cut_first(bench: Any) -> None:
+    bench.set("metrics", max_models=1)
+    bench.set("flush", max_age=3600.0)
+    for model in ("gpt-b", "gpt-a"):
+        bench.ask("q", f"openai:chat:{model}")
+        bench.tick()
+    assert names(bench) == {"gpt-b": 1, "other": 1}
+    bench.ask_many(3, "openai:chat:gpt-a")
+    bench.set("flush", max_age=3600.0, max_requests=3)
+    bench.tick()
+    assert total(scrape(bench), "batchline_batches_cut_total", "other") == 1
+    assert names(bench) == {"gpt-b": 1, "other": 4}
+
+
+def test_a_model_keeps_its_name_when_another_is_first_used_by_a_clock_that_is_behind(bench: Any) -> None:
+    bench.set("metrics", max_models=1)
+    bench.ask("q", "openai:chat:gpt-b")
+    bench.tick()
+    bench.now_ms -= 120_000
+    bench.ask("q", "openai:chat:gpt-a")
+    bench.tick()
+    assert names(bench) == {"gpt-b": 1, "other": 1}
+
+
+def test_requests_of_a_model_that_no_worker_has_walked_yet_are_pending_and_not_counted(bench: Any) -> None:
+    bench.ask_many(2)
+    assert total(scrape(bench), "batchline_requests_pending", "gpt-5-mini") == 2
+    assert names(bench) == {"gpt-5-mini": 0}
+    bench.set("flush", max_age=3600.0)
+    bench.tick()
+    assert names(bench) == {"gpt-5-mini": 2}
+
+
 # --- batches: what went wrong in them, and what may ---
 
 

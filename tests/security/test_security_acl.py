@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 from tests.security.stores import ADMIN, GuardedStore, store_with_users, url_for
 
-from batchline import Client
+from batchline import Client, figures
 from batchline.exporter import StoreCollector
+from batchline.figures import Figures
 from batchline.local.stack import Emulation, Stack
 from batchline.settings import Settings, load_settings
 from batchline.store import Store
@@ -139,6 +141,11 @@ TEAMS_OWN = [
     ("HGETALL", "batchline:ledger:openai:chat:gpt-5-mini"),
     ("HGETALL", "batchline:batch:b1"),
     ("SMEMBERS", "batchline:lanes"),
+    ("SET", "batchline:lanes", "x"),
+    ("GET", "batchline:lanes"),
+    ("EVAL", "return redis.call('SET', KEYS[1], 'x')", "1", "batchline:lanes"),
+    ("SET", f"batchline:{{{LANE}}}:requests", "x"),
+    ("SADD", f"batchline:{{{LANE}}}:requests", "x"),
     ("GET", f"batchline:{{{OTHER_LANE}}}:id:1"),
     ("SET", f"batchline:{{{OTHER_LANE}}}:id:2", "1-1:1"),
     ("CONFIG", "GET", "appendfsync"),
@@ -238,3 +245,36 @@ def test_producer_worker_and_exporter_do_their_work_with_nothing_else(
     assert "batchline_requests_settled" in names
     assert refused(admin) == []
     assert "doorbell.failed" not in log
+
+
+# --- what the exporter reads is what there is ---
+
+
+def test_the_exporter_reads_the_same_figures_as_an_administrator(guarded: GuardedStore, admin: redis.Redis) -> None:
+    """A script asks with pcall: what the exporter may not read would be missing without a word."""
+    now_ms = 1_795_000_000_000
+    for key in (f"batchline:{{{LANE}}}:requests", f"batchline:{{{OTHER_LANE}}}:requests"):
+        admin.delete(key)
+    admin.delete(f"batchline:{{{OTHER_LANE}}}:dead", "batchline:batch:b1")
+    admin.xadd(f"batchline:{{{LANE}}}:requests", {"id": "1", "body": "{}"}, id=f"{now_ms - 9_000}-1")
+    admin.xadd(f"batchline:{{{OTHER_LANE}}}:requests", {"id": "1", "body": "{}"}, id=f"{now_ms - 5_000}-1")
+    admin.hset(f"batchline:{{{LANE}}}:dead", "1-1", "a letter")
+    admin.zadd("batchline:ledgers", {"openai:chat:gpt-5-mini": now_ms})
+    admin.hset("batchline:ledger:openai:chat:gpt-5-mini", "enqueued_pruned", "7")
+    admin.hset("batchline:expired", "callbacks:list:expired", "3")
+    stores = [Store(url_for(guarded, user)) for user in (ADMIN, "batchline-exporter")]
+    limits: dict[str, Any] = {"max_requests": 10, "max_bytes": 10**9, "max_tokens": None}
+    stores[0].intake.walk(LANE, row_bytes=100, bytes_per_token=4.0, now_ms=now_ms, **limits)
+    by_admin, by_exporter = (_without_memory(figures.read(each, Settings(), now_ms=now_ms)) for each in stores)
+    depths = {each.lane: each for each in stores[1].ledger.depths()}
+    for each in stores:
+        each.close()
+    assert by_exporter == by_admin
+    walked, unwalked = depths[LANE], depths[OTHER_LANE]
+    assert (walked.since_ms, walked.added, walked.dead) == (now_ms - 9_000, 1, 1)
+    assert (unwalked.since_ms, unwalked.owed, unwalked.added) == (now_ms - 5_000, 1, 0)
+    assert refused(admin) == []
+
+
+def _without_memory(read: Figures) -> Figures:
+    return msgspec.structs.replace(read, server=msgspec.structs.replace(read.server, used=0))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import redis
 
 from batchline.errors import LeaseLost, StoreError, StoreFull, StoreUnreachable
 from batchline.store import Store, keys
-from batchline.store.connection import translate
+from batchline.store.connection import _client, translate
 from batchline.store.ledger import LaneDepth, size_bucket, time_bucket
 
 
@@ -69,6 +71,13 @@ def test_the_depth_of_a_lane_is_what_is_owed_and_what_was_ever_added(scene: Any)
     ]
 
 
+def test_what_a_lane_took_in_counts_from_its_first_walk(scene: Any) -> None:
+    scene.add("r1", "r2")
+    assert [(depth.owed, depth.added) for depth in scene.store.ledger.depths()] == [(2, 0)]
+    scene.walk()
+    assert [(depth.owed, depth.added) for depth in scene.store.ledger.depths()] == [(2, 2)]
+
+
 def test_an_entry_that_no_worker_has_walked_yet_is_as_old_as_it_is(scene: Any) -> None:
     scene.add("r1", ms=scene.now - 9_000)
     assert [depth.since_ms for depth in scene.store.ledger.depths()] == [scene.now - 9_000]
@@ -117,3 +126,33 @@ def test_a_time_counts_in_the_bucket_whose_upper_bound_it_does_not_pass(seconds:
 @pytest.mark.parametrize(("requests", "index"), [(1, 0), (2, 1), (50_000, 7), (100_001, 9)])
 def test_a_size_counts_in_the_bucket_whose_upper_bound_it_does_not_pass(requests: int, index: int) -> None:
     assert size_bucket(requests) == index
+
+
+def test_a_store_that_never_answers_is_waited_for_once_for_each_repeat() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        asked: list[str] = []
+        client = _client(f"redis://127.0.0.1:{listener.getsockname()[1]}/0", timeout_s=0.01, retries=2)
+        waits = client.connection_pool.connection_class._connect
+
+        def counted(self: Any) -> Any:
+            asked.append("once more")
+            return waits(self)
+
+        with (
+            patch.object(client.connection_pool.connection_class, "_connect", counted),
+            pytest.raises(redis.TimeoutError),
+        ):
+            client.ping()
+        client.close()
+    assert len(asked) == 3
+
+
+def test_connecting_takes_no_longer_than_an_answer_may() -> None:
+    assert (
+        _client("redis://127.0.0.1:1/0", timeout_s=1.5, retries=1).connection_pool.connection_kwargs[
+            "socket_connect_timeout"
+        ]
+        == 1.5
+    )

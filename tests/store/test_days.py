@@ -134,7 +134,7 @@ def test_a_day_expires_when_it_was_kept_long_enough(scene: Any) -> None:
 
 
 def test_a_day_that_is_over_is_forgotten_when_the_next_is_written(scene: Any) -> None:
-    settle_one(scene, "old", scene.now - KEPT_S * 1000 - DAY_MS)
+    settle_one(scene, "old", scene.now - KEPT_S * 1000 - 2 * DAY_MS)
     settle_one(scene, "new", scene.now)
     today = days.name(scene.lane, scene.now)
     assert scene.run("ZRANGE", keys.DAYS, 0, -1) == [today.encode()]
@@ -170,6 +170,66 @@ def test_a_colon_in_a_model_stays_in_the_model(scene: Any) -> None:
         "tenant": "t",
         "fields": {"unpriced": 1},
     }
+
+
+def test_a_name_that_somebody_else_put_among_the_days_is_left_out(scene: Any) -> None:
+    settle_one(scene, "r1", scene.now)
+    for n, foreign in enumerate(("junk", "junk|a|b", "2027-01-15", "2027-01-15|openai:chat:m")):
+        scene.run("ZADD", keys.DAYS, scene.now + n, foreign)
+        scene.run("HSET", keys.day(foreign), "unpriced", "many")
+    assert [day.base for day in all_days(scene)] == [scene.lane.base]
+
+
+def test_names_are_read_in_pages_and_each_once_though_others_come_between(
+    scene: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(days, "NAMES", 2)
+    monkeypatch.setattr(days, "PAGE", 1)
+    for tenant in "bdfh":
+        name = f"2027-01-15|openai:chat:m|{tenant}"
+        scene.run("ZADD", keys.DAYS, 10 * DAY_MS, name)
+        scene.run("HSET", keys.day(name), "unpriced", 1)
+    found = []
+    for day in scene.store.days.since(FIRST):
+        found.append(day.tenant)
+        if day.tenant == "b":
+            scene.run("ZADD", keys.DAYS, 10 * DAY_MS, "2027-01-15|openai:chat:m|a")
+    assert found == list("bdfh")
+
+
+def test_pages_of_names_go_on_from_day_to_day_though_old_ones_are_forgotten_meanwhile(
+    scene: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(days, "NAMES", 2)
+    for n in range(7):
+        settle_one(scene, f"r{n}", scene.now + n * DAY_MS)
+    found = []
+    for day in scene.store.days.since(FIRST):
+        found.append(day.day)
+        scene.run("ZREM", keys.DAYS, days.name(scene.lane, scene.now))
+    assert len(found) == len(set(found)) == 7
+
+
+def test_a_ledger_that_is_kept_for_an_hour_has_the_day_it_was_just_written_for(store: Store, scene: Any) -> None:
+    store.settling._ledger_kept_s = 3600
+    settle_one(scene, "r1", ms("2027-03-01T23:30:00"))
+    assert [day.day for day in all_days(scene)] == [date(2027, 3, 1)]
+
+
+@pytest.mark.parametrize("key", ["day", "days"])
+def test_a_day_of_another_type_keeps_nothing_else_from_being_counted(scene: Any, key: str) -> None:
+    batch = scene.ended("r1")
+    foreign = keys.DAYS if key == "days" else keys.day(days.name(scene.lane, scene.now))
+    scene.run("SET", foreign, "somebody else's")
+    cost = Cost(list_nano=900, paid_nano=400)
+    assert scene.settle(scene.answer(scene.carried(batch)[0], cost=cost), batch=batch) == [1]
+    assert scene.get().succeeded == 1
+    settled = scene.settled(scene.get())
+    assert settled is not None
+    assert settled.state == "settled"
+    ledger = scene.ledger()
+    assert (ledger["paid_nano:batch"], ledger["batches"]) == (400, 1)
+    assert (scene.run("GET", foreign), scene.run("TTL", foreign)) == (b"somebody else's", -1)
 
 
 # --- the share of a finished batch that got no answer ---

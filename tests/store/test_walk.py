@@ -9,6 +9,14 @@ import pytest
 from batchline.errors import StoreError
 from batchline.store import keys
 
+LIMITS: dict[str, Any] = {
+    "max_requests": 10,
+    "max_bytes": 10**9,
+    "max_tokens": None,
+    "row_bytes": 100,
+    "bytes_per_token": 4.0,
+}
+
 
 def numbers(seen: Any) -> tuple[int, int, int]:
     return seen.requests, seen.bytes, seen.tokens
@@ -151,3 +159,15 @@ def test_a_walk_over_a_key_of_another_type_is_an_error_and_writes_nothing(scene:
     with pytest.raises(StoreError):
         scene.walk()
     assert scene.key_names() == {keys.requests(scene.lane.name)}
+
+
+def test_a_walk_lists_the_ledger_of_its_lane_behind_all_others_though_the_clock_went_back(scene: Any) -> None:
+    for n, base in enumerate(("b:chat:m", "c:chat:m", "a:chat:m", "b:chat:m")):
+        scene.store.intake.walk(base, now_ms=scene.now - n, base=base, **LIMITS)
+    assert [account.base for account in scene.store.ledger.accounts()] == ["b:chat:m", "c:chat:m", "a:chat:m"]
+
+
+def test_a_cut_lists_its_ledger_behind_all_others_too(scene: Any) -> None:
+    scene.run("ZADD", keys.LEDGERS, scene.now + 60_000, "z:chat:m")
+    scene.batch("r1")
+    assert [account.base for account in scene.store.ledger.accounts()] == ["z:chat:m", scene.lane.base]

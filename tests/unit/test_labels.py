@@ -97,6 +97,22 @@ def test_the_first_models_keep_their_names_whatever_comes_later() -> None:
         assert [assigned[base][2] for base in bases[:count]] == [f"model-{n}" if n < 4 else OTHER for n in range(count)]
 
 
+def test_what_waits_to_be_listed_has_its_name_while_there_is_room_for_all() -> None:
+    bases = [MINI, NANO]
+    assert [each[2] for each in labels.assign(settings(2), [], bases).values()] == ["gpt-5-mini", "gpt-5-nano"]
+    assert [each[2] for each in labels.assign(settings(2), [MINI], [NANO]).values()] == ["gpt-5-mini", "gpt-5-nano"]
+
+
+def test_at_the_limit_only_what_is_listed_has_a_name() -> None:
+    found = labels.assign(settings(2), [MINI], [NANO, HAIKU])
+    assert [each[2] for each in found.values()] == ["gpt-5-mini", OTHER, OTHER]
+
+
+def test_what_waits_under_a_model_that_has_its_name_has_it_too() -> None:
+    responses = "openai:responses:gpt-5-mini"
+    assert labels.assign(settings(1), [MINI], [responses, NANO])[responses] == ("openai", "responses", "gpt-5-mini")
+
+
 def test_counters_of_other_add_up() -> None:
     ledgers = {f"openai:chat:model-{n}": {"unpriced": 10**n} for n in range(4)}
     sheet = sum_up(read(ledgers), settings(2))

@@ -154,11 +154,24 @@ def test_csv_has_the_figures_of_json_and_the_total_last() -> None:
     found = made(*many_days(2), by="day")
     lines = list(csv.DictReader(io.StringIO(documents.as_csv(found))))
     document = json.loads(documents.as_json(found))
-    assert [line["day"] for line in lines] == ["2026-11-21", "2026-11-22", "total"]
+    assert [line["day"] for line in lines] == ["2026-11-21", "2026-11-22", ""]
     for line, figures in zip(lines, [*document["rows"], document["total"]], strict=True):
         assert {name: str(figures[name]) for name in documents.figures(Sums())} == {
             name: line[name] for name in documents.figures(Sums())
         }
+
+
+def test_csv_tells_the_total_from_a_tenant_of_that_name_and_from_no_tenant() -> None:
+    found = made(ledger(tenant="total", list_nano=5), ledger(list_nano=3), by="tenant")
+    lines = list(csv.DictReader(io.StringIO(documents.as_csv(found))))
+    assert [(line["kind"], line["tenant"]) for line in lines] == [("row", "total"), ("row", ""), ("total", "")]
+
+
+@pytest.mark.parametrize("tenant", ["=1+1", "+1", "-1", "@a", "=a,b"])
+def test_csv_keeps_names_as_they_are(tenant: str) -> None:
+    found = made(ledger(tenant=tenant, list_nano=5), by="tenant")
+    line, _ = csv.DictReader(io.StringIO(documents.as_csv(found)))
+    assert line["tenant"] == tenant
 
 
 def test_csv_leaves_out_what_has_no_value() -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from batchline.errors import UsageError
 from batchline.settings import Settings, load_settings, parse_bytes, parse_seconds
+from batchline.store import Store
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "config" / "batchline.yaml"
@@ -353,6 +354,82 @@ def test_all_slips_are_told_at_once() -> None:
 def test_a_wrong_store_url_is_not_shown() -> None:
     (line,) = problems({"BATCHLINE_REDIS_URL": "http://:SECRET@h"})
     assert "SECRET" not in line
+
+
+@pytest.mark.parametrize("setting", ["redis_url", "broker_url"])
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("redis://:SECRET@h/0?SECRET=1", "a store's URL has a parameter that is not known; known are db, username, "),
+        ("redis://:SECRET@h/0?retry=3", "a store's URL has a parameter that is not known"),
+        ("redis://:12?SECRET@h/0", "a store's URL has a parameter that is not known"),
+        ("redis://:12#SECRET@h/0", "a store's URL has no part after a #"),
+        ("redis://:12/SECRET@h/0", "the path of a store's URL is the number of a database"),
+        ("redis://h/SECRET", "the path of a store's URL is the number of a database"),
+        ("redis://:SE/CRET@h/0", "a store's URL has a number as its port"),
+        ("redis://h?db=SECRET", "the parameter db of a store's URL is a whole number"),
+        ("unix:///run/x.sock?db=", "the parameter db of a store's URL is a whole number"),
+        ("redis://h?protocol=2", "the parameter protocol of a store's URL is 3"),
+        ("redis://h?socket_timeout=0", "the parameter socket_timeout of a store's URL is a number of seconds"),
+        ("redis://h?health_check_interval=1.5", "the parameter health_check_interval of a store's URL is a whole"),
+        ("redis://h?max_connections=0", "the parameter max_connections of a store's URL is a whole number from 1"),
+        ("redis://h?client_name=a%20b", "the parameter client_name of a store's URL is text without spaces"),
+        ("redis://h?ssl_ca_certs=/ca", "the parameter ssl_ca_certs is for URLs that begin with rediss://"),
+        ("rediss://h?ssl_ca_certs=", "the parameter ssl_ca_certs of a store's URL is some text"),
+        ("rediss://h?ssl_cert_reqs=CERT_NONE", "the parameter ssl_cert_reqs of a store's URL is none, optional or"),
+        ("rediss://h?ssl_check_hostname=SECRET", "the parameter ssl_check_hostname of a store's URL is true or false"),
+        ("rediss://h?ssl_min_version=12", "the parameter ssl_min_version of a store's URL is 771 (TLS 1.2) or 772"),
+    ],
+)
+def test_a_url_that_the_store_would_stumble_over_is_told_and_not_shown(setting: str, url: str, says: str) -> None:
+    name = f"BATCHLINE_{setting.upper()}"
+    (line,) = problems({name: url})
+    assert line.startswith(f"{name}: {setting}: {says}")
+    assert "SECRET" not in line
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h",
+        "redis://h/",
+        "redis://u:p%2F%3F%23@[::1]:1/15?socket_timeout=2.5&socket_connect_timeout=1&health_check_interval=0",
+        "redis://h?db=4&username=u&password=p&client_name=c-1&protocol=3&max_connections=9",
+        "rediss://h/0?ssl_ca_certs=/a&ssl_ca_path=/b&ssl_certfile=/c&ssl_keyfile=/d&ssl_password=e",
+        "rediss://h/0?ssl_ciphers=HIGH&ssl_cert_reqs=required&ssl_check_hostname=true&ssl_min_version=772",
+        "unix://u:p@/run/x.sock?db=1",
+    ],
+)
+def test_every_parameter_that_is_known_is_taken_by_the_store(url: str) -> None:
+    Store(load({"BATCHLINE_REDIS_URL": url}).redis_url).close()
+
+
+@pytest.mark.parametrize("url", ["redis://:SECRET@h?bogus=1", "redis://h?db=SECRET", "redis://h:SECRET", "SECRET"])
+def test_a_wrong_url_that_is_no_setting_is_told_before_anything_is_sent(url: str) -> None:
+    with pytest.raises(UsageError, match="the store's URL is not right") as caught:
+        Store(url)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_two_wrong_urls_are_two_lines() -> None:
+    environ = {"BATCHLINE_REDIS_URL": "redis://h/x", "BATCHLINE_BROKER_URL": "redis://h/y"}
+    assert [line.split(":")[0] for line in problems(environ)] == list(environ)
+
+
+@pytest.mark.parametrize("name", ["sk-proj-SECRET", "SECRET KEY", "1SECRET", "SECRET\n", "SÉCRET-é"])
+def test_a_key_in_the_place_of_its_variables_name_is_refused_and_not_shown(name: str) -> None:
+    (line,) = problems({"BATCHLINE_ACCOUNTS__OPENAI__API_KEY_ENV": name})
+    assert line.startswith("BATCHLINE_ACCOUNTS__OPENAI__API_KEY_ENV: accounts.openai.api_key_env: it is the name of")
+    assert "CRET" not in line
+    (line,) = problems({}, yaml.safe_dump({"accounts": {"openai": {"api_key_env": name}}}))
+    assert line.startswith("s.yaml:3: accounts.openai.api_key_env: it is the name of the environment variable")
+    assert "CRET" not in line
+
+
+def test_the_ledger_of_a_day_is_kept_for_a_day_at_the_least() -> None:
+    (line,) = problems({"BATCHLINE_LEDGER_KEPT": "23h"})
+    assert line.startswith("BATCHLINE_LEDGER_KEPT: ledger_kept: the ledger of a day is kept for at least a day (1d)")
+    assert load({"BATCHLINE_LEDGER_KEPT": "1d"}).ledger_kept == 86_400
 
 
 # --- per account, lane and model ---

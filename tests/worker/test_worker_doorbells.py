@@ -33,7 +33,7 @@ def refuse(*_: Any, **__: Any) -> None:
 def test_a_message_that_was_sent_is_all(monkeypatch: pytest.MonkeyPatch, ran: list[str]) -> None:
     sent: list[tuple[Any, ...]] = []
     send(monkeypatch, lambda names, expires: sent.append((*names, expires)))
-    app.CeleryDoorbells(30).submit("b1")
+    app.CeleryDoorbells(30, lambda: None).submit("b1")
     assert (sent, ran) == ([("b1", 30)], [])
 
 
@@ -41,7 +41,7 @@ def test_steps_whose_doorbell_cannot_be_sent_are_run_here_a_few_a_tick(
     monkeypatch: pytest.MonkeyPatch, ran: list[str]
 ) -> None:
     send(monkeypatch, refuse)
-    doorbells = app.CeleryDoorbells(30)
+    doorbells = app.CeleryDoorbells(30, lambda: None)
     with capture_logs() as logs:
         doorbells.submit("b1")
         doorbells.file("openai|file-1")

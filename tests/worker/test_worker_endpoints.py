@@ -59,7 +59,7 @@ def clock() -> Clock:
 def own(clock: Clock) -> Context:
     """A worker whose store is away."""
     return Context(
-        settings=Settings(redis_url=NOBODY, live_within=60),
+        settings=Settings(redis_url=NOBODY, live_within=180),
         store=cast("Store", Untouchable()),
         provider=lambda _: cast("Any", None),
         clock=lambda: 5_000_000,
@@ -96,8 +96,8 @@ def test_a_worker_whose_loop_beats_is_alive_though_its_store_is_away(get: Any, o
 
 
 def test_a_worker_whose_loop_stands_still_is_not_alive_and_says_since_when(get: Any, clock: Clock) -> None:
-    clock.now_s += 61
-    assert get("/livez") == (503, "the loop last came round 61 s ago, live_within is 60 s\n")
+    clock.now_s += 181
+    assert get("/livez") == (503, "the loop last came round 181 s ago, live_within is 180 s\n")
 
 
 def test_one_beat_brings_it_back(get: Any, own: Context, clock: Clock) -> None:
@@ -129,8 +129,8 @@ def test_a_worker_that_was_asked_to_end_is_not_ready(own: Context, store: Store)
 
 
 def test_a_worker_whose_loop_stands_still_is_not_ready(own: Context, store: Store, clock: Clock) -> None:
-    clock.now_s += 61
-    assert probes.ready(own, store).startswith("the loop last came round 61 s ago")
+    clock.now_s += 181
+    assert probes.ready(own, store).startswith("the loop last came round 181 s ago")
 
 
 # --- /metrics ---
@@ -163,6 +163,41 @@ def test_each_turn_of_the_ticker_beats_though_another_worker_ticks(own: Context)
     assert beats.came(3)
     ticker.stop()
     ticker.join(5)
+
+
+def test_each_role_beats_so_that_two_long_ticks_are_not_one_silence(own: Context, clock: Clock) -> None:
+    ages: list[float] = []
+    over = threading.Event()
+
+    def first(_: Context) -> None:
+        clock.now_s += 200
+
+    def second(context: Context) -> None:
+        ages.append(context.pulse.age_s())
+        over.set()
+
+    store = cast("Store", type("Free", (), {"take_tick": lambda *_, **__: True, "note_tick": lambda *_: None})())
+    context = replace(own, settings=own.settings.model_copy(update={"tick_interval": 0.001}), store=store)
+    ticker = Ticker(lambda: context, {"accumulate": first, "poll": second})
+    ticker.start()
+    assert over.wait(10)
+    ticker.stop()
+    ticker.join(5)
+    assert ages[0] == 0
+
+
+def test_a_step_outside_of_the_loops_thread_says_nothing_of_the_loop(clock: Clock) -> None:
+    pulse = Pulse(clock)
+    loop = threading.Thread(target=pulse.begin)
+    loop.start()
+    loop.join()
+    clock.now_s += 50
+    pulse.of_this_thread()()
+    assert pulse.age_s() == 50
+    pulse.begin()
+    clock.now_s += 50
+    pulse.of_this_thread()()
+    assert pulse.age_s() == 0
 
 
 def test_a_ticker_whose_store_is_away_beats_on(own: Context) -> None:
@@ -285,3 +320,16 @@ def test_a_port_that_is_taken_ends_a_process_with_code_2_and_one_line(
     assert child._process.wait(30) == 2
     child.kill()
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.e2e
+def test_a_worker_that_cannot_spool_ends_with_code_2_and_says_what_to_set(tmp_path: Path) -> None:
+    settings = {"SPOOL_DIR": str(tmp_path / "nowhere"), "REDIS_URL": NOBODY}
+    environment = {f"BATCHLINE_{name}": value for name, value in settings.items()} | {"PATH": os.environ["PATH"]}
+    child = Child("process", WORKER, log=tmp_path / "log", environment=environment, folder=tmp_path)
+    child.wait_line(r"spool\.trouble", 30)
+    log = (tmp_path / "log").read_text()
+    assert "nowhere" in log
+    assert "set spool_dir" in log
+    assert child._process.wait(30) == 2
+    child.kill()

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 from celery import Celery, Task, bootsteps, signals
@@ -25,6 +25,7 @@ from batchline.engine.context import Context
 from batchline.errors import LeaseLost, StoreError, UsageError
 from batchline.runtime import context
 from batchline.settings import Settings, load_settings
+from batchline.spool import trouble
 from batchline.store.connection import broker
 from batchline.ticker import Ticker
 
@@ -126,6 +127,9 @@ def _step(step: Callable[[Context, str], None], batch_id: str) -> None:
         log.info("lease.lost", batch=batch_id, reason=str(lost))
     except StoreError as error:
         log.warning("store.trouble", batch=batch_id, reason=str(error))
+    except OSError as error:
+        # The store's and the providers' errors are ours by now: what is left is the spool, on a disk that is full or broken.
+        log.error("spool.trouble", batch=batch_id, reason=error.strerror or type(error).__name__)  # noqa: TRY400
 
 
 class CeleryDoorbells:
@@ -135,8 +139,9 @@ class CeleryDoorbells:
     could never be drained otherwise. What is left over rings again after a lease.
     """
 
-    def __init__(self, expires_s: float) -> None:
+    def __init__(self, expires_s: float, beat: Callable[[], None]) -> None:
         self._expires_s = expires_s
+        self._beat = beat
         self._broken = False
         self._left = STEPS_PER_TICK
 
@@ -157,6 +162,7 @@ class CeleryDoorbells:
         self._ring(audit, account)
 
     def _ring(self, task: Task, name: str) -> None:
+        self._beat()
         if not self._broken:
             try:
                 with killpoints.around(task.name.replace("batchline", "doorbell"), _lost):
@@ -166,6 +172,7 @@ class CeleryDoorbells:
                 log.warning("doorbell.failed", task=task.name, reason=type(error.__cause__ or error).__name__)
         if self._broken and self._left:
             self._left -= 1
+            self._beat()
             task(name)
 
 
@@ -174,11 +181,11 @@ def _lost() -> Exception:
 
 
 def _tick_accumulate(context: Context) -> None:
-    accumulator.tick_accumulate(context, CeleryDoorbells(context.settings.lease_seconds))
+    accumulator.tick_accumulate(context, CeleryDoorbells(context.settings.lease_seconds, context.pulse.beat))
 
 
 def _tick_poll(context: Context) -> None:
-    accumulator.tick_poll(context, CeleryDoorbells(context.settings.lease_seconds))
+    accumulator.tick_poll(context, CeleryDoorbells(context.settings.lease_seconds, context.pulse.beat))
 
 
 TICKS = {ACCUMULATE: ("accumulate", _tick_accumulate), POLL: ("poll", _tick_poll)}
@@ -201,6 +208,8 @@ class Ticking(bootsteps.StartStopStep):  # type: ignore[misc]
         queues = parent.app.amqp.queues.consume_from
         ticker = Ticker(context, {role: tick for queue, (role, tick) in TICKS.items() if queue in queues})
         own = context()
+        if "accumulate" in ticker.roles and (problem := trouble(own.settings.spool_dir)):
+            _end_wrong("spool.trouble", f"{problem}; set spool_dir to a folder that can be written")
         port = own.settings.worker_port
         endpoints = None if port is None else _serve(own, port)
         if endpoints:
@@ -224,8 +233,13 @@ def _serve(own: Context, port: int) -> Endpoints:
     try:
         return probes.serve(own, port)
     except UsageError as error:
-        log.error("worker.not_listening", reason=str(error))  # noqa: TRY400 - the reason is all there is to say
-        raise SystemExit(2) from None
+        _end_wrong("worker.not_listening", str(error))
+
+
+def _end_wrong(event: str, reason: str) -> NoReturn:
+    """End a worker that cannot do its work as it is set up."""
+    log.error(event, reason=reason)
+    raise SystemExit(2) from None
 
 
 app.steps["worker"].add(Ticking)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -12,6 +13,7 @@ from batchline.errors import KeyRefused, ProviderError, StoreError, StoreUnreach
 from batchline.providers.protocol import Job, Provider
 from batchline.settings import Account, Settings
 from batchline.settings.rules import Durability, Pressure
+from batchline.spool import trouble
 from batchline.store import Store
 from batchline.store.server import ServerFacts
 
@@ -46,6 +48,7 @@ def examine(
     A store that cannot be reached is the check ``store`` with ``fail``; the checks that need it are left out.
     """
     used = None
+    yield check_spool(settings.spool_dir)
     try:
         store.ping()
         yield _ok("store", "answers")
@@ -174,6 +177,15 @@ def _skew_s(store: Store, clock: Callable[[], int]) -> float:
     after = clock()
     # What the call itself took is not known better than this: the clock was read somewhere between the two.
     return 0.0 if before <= theirs <= after else (theirs - (before + after) / 2) / 1000
+
+
+def check_spool(folder: Path | None) -> Check:
+    """Check that inputs of batches can be written where they lie until they are uploaded."""
+    if problem := trouble(folder):
+        return _fail(
+            "spool", f"{problem}: no batch can be sent from here", "set spool_dir to a folder that can be written"
+        )
+    return _ok("spool", f"{folder or 'the folder for temporary files'} can be written")
 
 
 def check_ticks(ticks: Mapping[str, int], *, now_ms: int) -> Iterator[Check]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -16,6 +17,7 @@ from batchline.errors import BatchlineError, UsageError
 # Each answer takes a list of its own: wsgiref adds the length to it.
 HEADERS = (("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store"))
 SLOW_CALLER_S = 30
+MOST_CALLERS = 32
 
 Check = Callable[[], str]
 """Returns what is wrong, empty when all is well."""
@@ -70,6 +72,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     """A thread for each request; takes IPv4 and, where this machine has it, IPv6."""
 
     daemon_threads = True
+    request_queue_size = 64
     address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
 
     def server_bind(self) -> None:
@@ -79,12 +82,41 @@ class _Server(ThreadingMixIn, WSGIServer):
         TCPServer.server_bind(self)
         self.server_name, self.server_port = "batchline", int(self.server_address[1])
         self.setup_environ()
+        self._free = threading.BoundedSemaphore(MOST_CALLERS)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread of its own; too many at once are turned away, so that they use up no thread or file of ours."""
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._free.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer one caller, who has so long for all of it, and make room for the next."""
+        patience = threading.Timer(SLOW_CALLER_S, _hang_up, [request])
+        patience.daemon = True
+        patience.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            patience.cancel()
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of callers that went away."""
+
+
+def _hang_up(request: socket.socket) -> None:
+    with suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
 
 
 class _Quiet(WSGIRequestHandler):
-    """Logs no requests, and does not wait for slow callers for ever."""
-
-    timeout = SLOW_CALLER_S
+    """Logs no requests."""
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's signature
         """Log nothing: probes and scrapes come every few seconds."""

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from importlib.metadata import version
 
 import msgspec
@@ -17,6 +18,7 @@ from prometheus_client.registry import Collector
 from batchline import figures
 from batchline.endpoints import Endpoints
 from batchline.errors import StoreError
+from batchline.figures import Figures
 from batchline.metrics import metrics
 from batchline.settings import Settings
 from batchline.store import Store
@@ -25,29 +27,62 @@ from batchline.store.connection import HASTY
 log = structlog.get_logger("batchline.exporter")
 
 
+WITHIN_S = 8.0
+"""A reading that takes longer counts as a store that does not answer: Prometheus itself gives up after 10 seconds."""
+
+
+class _Reading:
+    """Reads in a thread of its own, one reading at a time: scrapes that come meanwhile share it, and none waits for ever."""
+
+    def __init__(self, read: Callable[[], Figures]) -> None:
+        self._read = read
+        self._lock = threading.Lock()
+        self._running: Future[Figures] | None = None
+
+    def result(self, timeout_s: float) -> Figures:
+        """Return what was read. Raises TimeoutError, and what reading raises."""
+        with self._lock:
+            if self._running is None or self._running.done():
+                self._running = Future()
+                threading.Thread(target=self._run, args=(self._running,), name="scrape", daemon=True).start()
+            running = self._running
+        return running.result(timeout_s)
+
+    def _run(self, running: Future[Figures]) -> None:
+        try:
+            running.set_result(self._read())
+        except Exception as error:  # noqa: BLE001 - it is raised where the result is asked for
+            running.set_exception(error)
+
+
 class StoreCollector(Collector):
     """Collects every metric from one reading of the store; a store that does not answer is ``batchline_store_up 0``."""
 
     def __init__(
-        self, store: Store, settings: Settings, *, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+        self,
+        store: Store,
+        settings: Settings,
+        *,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        within_s: float = WITHIN_S,
     ) -> None:
-        self._store = store
         self._settings = settings
         self._clock = clock
+        self._within_s = within_s
+        self._reading = _Reading(lambda: figures.read(store, settings, now_ms=clock()))
 
     def collect(self) -> Iterable[Metric]:
         """Yield all metrics for one scrape."""
         yield build_info()
-        now_ms = self._clock()
         try:
-            read = figures.read(self._store, self._settings, now_ms=now_ms)
-        except (StoreError, ValueError, msgspec.MsgspecError) as error:
+            read = self._reading.result(self._within_s)
+        except (StoreError, TimeoutError, ValueError, msgspec.MsgspecError) as error:
             # What is no number where one should be: somebody else wrote it, and nothing can be told.
-            log.warning("exporter.store_down", reason=str(error))
+            log.warning("exporter.store_down", reason=str(error) or f"it takes longer than {self._within_s:g} s")
             yield GaugeMetricFamily("batchline_store_up", "Whether the store answers", value=0)
             return
         yield GaugeMetricFamily("batchline_store_up", "Whether the store answers", value=1)
-        yield from metrics(read, self._settings, now_ms=now_ms)
+        yield from metrics(read, self._settings, now_ms=self._clock())
 
     def describe(self) -> Iterable[Metric]:
         """Say nothing before the first scrape, so that a start needs no store."""

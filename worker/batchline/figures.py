@@ -13,10 +13,12 @@ from batchline.providers import facts
 from batchline.settings import Settings
 from batchline.store import Store
 from batchline.store.accounts import AccountFacts
-from batchline.store.ledger import Account
+from batchline.store.ledger import PRUNED, Account, LaneDepth
 from batchline.store.records import Batch
 from batchline.store.server import ServerFacts
 
+READS = 3
+"""So often lanes and ledger are read in all, when lanes are pruned meanwhile."""
 IN_FLIGHT = frozenset({"submitting", "reconciling", "submitted", "ended"})
 
 
@@ -59,13 +61,16 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     undelivered: int
     expired: Mapping[str, int] = msgspec.field(default_factory=dict)
     """Replies that expired unread, by ``callbacks:<kind>:expired``."""
+    pruning: frozenset[str] = frozenset()
+    """Bases of which lanes were pruned each time they were read: ``enqueued`` may count these twice, or not at all."""
 
 
 def read(store: Store, settings: Settings, *, now_ms: int) -> Figures:
     """Read everything in a bounded number of commands. Raises StoreError."""
     batches = tuple(store.batches.records(store.batches.open_ids()))
+    lanes, accounts, pruning = _lanes_and_ledger(store)
     depths: dict[str, Depth] = {}
-    for lane in store.ledger.depths():
+    for lane in lanes:
         depth = depths.setdefault(base_of(lane.lane), Depth())
         depth.enqueued += lane.added
         depth.pending += lane.owed
@@ -75,14 +80,27 @@ def read(store: Store, settings: Settings, *, now_ms: int) -> Figures:
         _add_batch(depths.setdefault(base_of(batch.lane), Depth()), batch, _results_kept_s(settings, batch))
     return Figures(
         depths=depths,
-        ledger={account.base: account for account in store.ledger.accounts()},
+        ledger={account.base: account for account in accounts},
         accounts=tuple(store.accounts.facts(list(settings.accounts), now_ms=now_ms)),
         ticks=store.last_ticks(),
         server=store.server.facts(),
         batches=batches,
         expired=store.unread.expired(),
+        pruning=pruning,
         **store.ledger.counts(),
     )
+
+
+def _lanes_and_ledger(store: Store) -> tuple[list[LaneDepth], list[Account], frozenset[str]]:
+    """Read the lanes' depths and the ledger to which prune adds theirs as of one moment, and tell for which bases that failed."""
+    for _ in range(READS):
+        before = store.ledger.pruned()
+        lanes = store.ledger.depths()
+        accounts = store.ledger.accounts()
+        pruning = frozenset(each.base for each in accounts if each.get(PRUNED) != before.get(each.base, 0))
+        if not pruning:
+            break
+    return lanes, accounts, pruning
 
 
 def base_of(lane: str) -> str:

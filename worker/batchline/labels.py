@@ -19,23 +19,30 @@ OTHER = "other"
 """Stands for all models beyond ``metrics.max_models``."""
 
 
-def assign(settings: Settings, bases: Iterable[str]) -> dict[str, Labels]:
+def assign(settings: Settings, listed: Iterable[str], waiting: Iterable[str] = ()) -> dict[str, Labels]:
     """Return the labels of each ``account:endpoint:model``, in this order.
 
     The first ``metrics.max_models`` models keep their names. So that a counter never moves from one series to another, the
-    bases must come in an order in which new ones are added at the end.
+    ``listed`` bases must come in an order in which new ones are added at the end. Those ``waiting`` to be listed have counted
+    nothing yet: their models have names only while there is room for all of them.
     """
-    assigned: dict[str, Labels] = {}
-    models: set[str] = set()
-    for base in bases:
-        account, endpoint, model = _configured(settings, base)
-        if (account, endpoint, model) != UNKNOWN and model not in models:
-            if len(models) < settings.metrics.max_models:
-                models.add(model)
-            else:
-                model = OTHER
-        assigned[base] = (account, endpoint, model)
-    return assigned
+    most = settings.metrics.max_models
+    found = {base: _configured(settings, base) for base in listed}
+    named = set(list(_models(found.values()))[:most])
+    late = {base: _configured(settings, base) for base in waiting if base not in found}
+    together = named | _models(late.values()).keys()
+    if len(together) <= most:
+        named = together
+    return {base: _within(named, each) for base, each in (found | late).items()}
+
+
+def _models(found: Iterable[Labels]) -> dict[str, None]:
+    return dict.fromkeys(each[2] for each in found if each != UNKNOWN)
+
+
+def _within(named: set[str], found: Labels) -> Labels:
+    account, endpoint, model = found
+    return found if found == UNKNOWN or model in named else (account, endpoint, OTHER)
 
 
 def _configured(settings: Settings, base: str) -> Labels:

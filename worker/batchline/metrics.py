@@ -18,7 +18,7 @@ from batchline.settings import Account as AccountSettings
 from batchline.settings import Settings
 from batchline.store.accounts import AccountFacts
 from batchline.store.batches import RATIO_BUCKETS
-from batchline.store.ledger import SIZE_BUCKETS
+from batchline.store.ledger import PRUNED, SIZE_BUCKETS
 from batchline.store.settling import BUCKETS_S
 
 LANE = ("account", "endpoint", "model")
@@ -57,6 +57,8 @@ class Series(msgspec.Struct, kw_only=True):
 
     depth: Depth = msgspec.field(default_factory=Depth)
     ledger: Counter[str] = msgspec.field(default_factory=Counter)
+    pruning: bool = False
+    """Whether lanes of it went into the ledger while it was read: how many requests were enqueued cannot be told then."""
 
 
 Sheet = Mapping[Labels, Series]
@@ -77,10 +79,11 @@ def metrics(read: Figures, settings: Settings, *, now_ms: int) -> Iterator[Metri
 
 def sum_up(read: Figures, settings: Settings) -> dict[Labels, Series]:
     """Add up what stands under the same labels; the ledger's order, what was used first first, decides who has a name."""
-    assigned = labels.assign(settings, [*read.ledger, *sorted(read.depths.keys() - read.ledger.keys())])
+    assigned = labels.assign(settings, read.ledger, sorted(read.depths.keys() - read.ledger.keys()))
     sheet: dict[Labels, Series] = {}
     for base, label in assigned.items():
         series = sheet.setdefault(label, Series())
+        series.pruning = series.pruning or base in read.pruning
         if base in read.depths:
             series.depth.add(read.depths[base])
         if base in read.ledger:
@@ -104,7 +107,8 @@ def _depths(sheet: Sheet, now_ms: int) -> Iterator[Metric]:
     states = GaugeMetricFamily("batchline_batches", "Unsettled batches", labels=(*LANE, "state"))
     for lane, series in sheet.items():
         depth = series.depth
-        enqueued.add_metric(lane, depth.enqueued + series.ledger["enqueued_pruned"])
+        if not series.pruning:
+            enqueued.add_metric(lane, depth.enqueued + series.ledger[PRUNED])
         pending.add_metric(lane, depth.pending)
         flying.add_metric(lane, depth.in_flight)
         waiting.add_metric(lane, _age_s(depth.oldest_pending_ms, now_ms))

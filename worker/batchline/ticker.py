@@ -27,6 +27,11 @@ class Ticker:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ticker", daemon=True)
 
+    @property
+    def roles(self) -> set[str]:
+        """Return the roles that are ticked for."""
+        return set(self._ticks)
+
     def start(self) -> None:
         """Start ticking."""
         self._thread.start()
@@ -41,10 +46,11 @@ class Ticker:
 
     def _run(self) -> None:
         context = self._context()
+        context.pulse.begin()
         interval_s = context.settings.tick_interval
         while not self._over.wait(interval_s * (1 - JITTER * context.dice.random())):
-            context.pulse.beat()
             for role, tick in self._ticks.items():
+                context.pulse.beat()
                 self._tick(context, role, tick, interval_s * (1 - JITTER))
 
     def _tick(self, context: Context, role: str, tick: Callable[[Context], None], seconds: float) -> None:

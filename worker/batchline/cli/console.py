@@ -16,7 +16,12 @@ def out() -> Console:
     """Return the console for results (stdout)."""
     terminal = sys.stdout.isatty()
     return Console(
-        file=sys.stdout, highlight=False, markup=False, soft_wrap=False, width=None if terminal else PLAIN_WIDTH
+        file=sys.stdout,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=False,
+        width=None if terminal else PLAIN_WIDTH,
     )
 
 

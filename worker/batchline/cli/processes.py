@@ -35,7 +35,8 @@ def worker(
     # Workers need not know of each other: the store says who does what. Greeting the others takes a second of each start.
     alone = ["--without-mingle", "--without-gossip"]
     arguments = ["worker", "-Q", queues, "--pool", "threads", "--concurrency", str(concurrency), *alone]
-    raise typer.Exit(_celery(celery, arguments))
+    if code := _celery(celery, arguments):
+        raise typer.Exit(code)
 
 
 def _celery(app: Any, arguments: list[str]) -> int:

@@ -106,7 +106,7 @@ def _tables(found: Report) -> str:
     if not found.rows:
         return f"nothing was settled: {page.period(found)}, whole UTC days\n"
     text = io.StringIO()
-    console = Console(file=text, highlight=False, markup=False, width=_WIDTH)
+    console = Console(file=text, highlight=False, markup=False, emoji=False, width=_WIDTH)
     for each in (_requests(found), _money(found)):
         console.print(each)
         console.print()

@@ -113,6 +113,7 @@ def _walk(context: Context, where: Target, seen: OpenRange) -> OpenRange:
         row_bytes=ROW_BYTES,
         bytes_per_token=BYTES_PER_TOKEN,
         now_ms=context.clock(),
+        base=where.lane.base,
     )
     return msgspec.structs.replace(walked, retry_ms=seen.retry_ms)
 

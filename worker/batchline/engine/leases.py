@@ -20,7 +20,7 @@ def kept(context: Context, batch: Batch, *, stoppable: bool = False) -> LeaseKee
         batch,
         lease_s=context.settings.lease_seconds,
         stopping=context.shutdown.check if stoppable else _nothing,
-        beat=context.pulse.beat,
+        beat=context.pulse.of_this_thread(),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from batchline.report.sums import Report, Sums
 from batchline.requests import usd
 
+ROW = "row"
 TOTAL = "total"
 _DIGITS = 6
 """Decimal places of ratios."""
@@ -57,13 +58,16 @@ def as_json(report: Report) -> str:
 
 
 def as_csv(report: Report) -> str:
-    """Return a header, the rows and, as last line, their total; what has no value is empty."""
+    """Return a header, the rows and, as last line, their total; what has no value is empty.
+
+    The first column tells a row from the total, which has no name: a tenant may be named ``total``.
+    """
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
-    lines.writerow([report.by, *figures(report.total)])
+    lines.writerow(["kind", report.by, *figures(report.total)])
     for row in report.rows:
-        lines.writerow([row.name, *figures(row.sums).values()])
-    lines.writerow([TOTAL, *figures(report.total).values()])
+        lines.writerow([ROW, row.name, *figures(row.sums).values()])
+    lines.writerow([TOTAL, "", *figures(report.total).values()])
     return text.getvalue()
 
 

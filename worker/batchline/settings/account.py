@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from batchline.errors import UsageError
 from batchline.settings.rules import FROZEN, Count, FlushChange, RetryChange
@@ -17,6 +18,15 @@ ProviderKind = Literal["openai", "anthropic"]
 
 _CREATES_PER_HOUR = {"openai": 2000}
 """What a provider allows. Source: developers.openai.com/api/docs/guides/batch (rate limits)"""
+
+
+def _variable(name: str) -> str:
+    # It may be a key that was put into the wrong place: it is not quoted.
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError(
+            "it is the name of the environment variable that holds the key (letters, digits and _), and not the key itself"
+        )
+    return name
 
 
 class Account(BaseModel):
@@ -31,7 +41,7 @@ class Account(BaseModel):
     model_config = FROZEN
     provider: ProviderKind
     base_url: str | None = Field(default=None, pattern=r"^https?://[^\s]+$")
-    api_key_env: str | None = None
+    api_key_env: Annotated[str, AfterValidator(_variable)] | None = None
     api_key_file: Path | None = None
     max_open_batches: Count = 100
     creates_per_hour: Count | None = None

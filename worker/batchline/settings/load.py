@@ -45,7 +45,10 @@ def load_settings(environ: Mapping[str, str] | None = None, file: Path | None = 
     except SettingsError as exc:
         problems.append(_unreadable_list(exc, ours))
     except ValidationError as exc:
-        problems += [_explain(error, ours, content) for error in exc.errors(include_url=False, include_input=False)]
+        found = exc.errors(include_url=False, include_input=False)
+        if values.get("broker_url") is None:  # it is the store's, and told as that
+            found = [error for error in found if error["loc"] != ("broker_url",)]
+        problems += [_explain(error, ours, content) for error in found]
     else:
         if not problems:
             return settings

@@ -5,12 +5,12 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from batchline.errors import UsageError
+from batchline.settings import store_url
 from batchline.settings.account import Account
 from batchline.settings.rules import (
     FROZEN,
@@ -31,17 +31,20 @@ from batchline.settings.rules import (
 from batchline.settings.units import Seconds
 
 Rules = TypeVar("Rules", Flush, Retry)
+DAY = 86_400
 
 
-def _store_url(url: str) -> str:
-    # The URL may hold a password: it is not quoted.
-    if not url.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("a store's URL begins with redis://, rediss:// or unix://")
-    try:
-        urlsplit(url).port  # noqa: B018 - reading it is the check
-    except ValueError:
-        raise ValueError("a store's URL has a number as its port") from None
-    return url
+def _broker_url(url: str) -> str:
+    # A broker may be of another kind; one of ours is read as the store's URL is.
+    return store_url.check(url) if url.startswith(store_url.SCHEMES) else url
+
+
+def _kept_a_day(seconds: float) -> float:
+    if seconds < DAY:
+        raise ValueError(
+            "the ledger of a day is kept for at least a day (1d), or that day's report lacks what was settled"
+        )
+    return seconds
 
 
 def _upper(value: object) -> object:
@@ -95,8 +98,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="BATCHLINE_", env_nested_delimiter="__")
 
-    redis_url: Annotated[str, AfterValidator(_store_url)] = Field(default="redis://127.0.0.1:6379/0", repr=False)
-    broker_url: str = Field(default="redis://127.0.0.1:6379/0", repr=False)
+    redis_url: Annotated[str, AfterValidator(store_url.check)] = Field(default="redis://127.0.0.1:6379/0", repr=False)
+    broker_url: Annotated[str, AfterValidator(_broker_url)] = Field(default="redis://127.0.0.1:6379/0", repr=False)
     """The Celery broker; the store unless it is set."""
     redis_url_file: Path | None = None
     """The file that holds ``redis_url``, as a mounted secret does; ``load_settings`` reads it."""
@@ -119,8 +122,8 @@ class Settings(BaseSettings):
     """Most seconds that a provider's create call may take."""
     reply_ttl: Span = 604_800.0
     batch_record_ttl: Span = 604_800.0
-    ledger_kept: Span = 34_560_000.0
-    """How long the ledger of a single day is kept for reports by day and tenant; the ledger of all time has no end."""
+    ledger_kept: Annotated[Seconds, AfterValidator(_kept_a_day)] = 34_560_000.0
+    """How long the ledger of a single day is kept for reports by day and tenant, a day at the least; the ledger of all time has no end."""
     files_kept: Annotated[Seconds, Field(ge=3600)] = 3600.0
     """How long after settling a batch its files stay at the provider; an hour at the least."""
     shutdown_grace: Span = 25.0
@@ -130,8 +133,12 @@ class Settings(BaseSettings):
     exporter_port: Annotated[int, Field(ge=0, le=65_535)] = 9464
     worker_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
     """Where a worker serves /livez, /readyz and /metrics of its own process; 0 takes a free port, None serves nothing."""
-    live_within: Span = 300.0
-    """A worker whose loop did not beat for so long is not alive (/livez)."""
+    live_within: Annotated[Seconds, Field(ge=180)] = 300.0
+    """A worker whose loop did not beat for so long is not alive (/livez); 3 minutes at the least.
+
+    While the store drops packets, or names cannot be looked up, one turn of the loop takes up to two and a half minutes;
+    an outage must restart no worker.
+    """
     log_format: Literal["json", "console"] | None = None
     """None: console on a terminal, else JSON."""
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"

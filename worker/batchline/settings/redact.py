@@ -23,6 +23,9 @@ OPEN = frozenset(
 )
 """Parameters that hold no secret; every other one is hidden, whatever its name."""
 
+NUMBERS = frozenset(name for name in OPEN if not name.startswith("ssl_")) | {"ssl_min_version"}
+"""Those of them that are shown only where they are numbers."""
+
 
 def redacted_url(url: str) -> str:
     """Return a URL with its user, its password and the values of all parameters but the known harmless ones hidden.
@@ -34,11 +37,16 @@ def redacted_url(url: str) -> str:
         _ = parts.port
     except ValueError:
         return HIDDEN
-    if not parts.scheme or "@" in parts.path or ";" in url:
+    # A password with a / ? or # that is not escaped ends the host too early; the rest of it, and its @, stand behind.
+    if not parts.scheme or "@" in parts.path + parts.query + parts.fragment or ";" in url:
         return HIDDEN
     user, at, place = parts.netloc.rpartition("@")
     hidden = HIDDEN + (f":{HIDDEN}" if ":" in user else "")
     given = parse_qsl(parts.query, keep_blank_values=True)
-    query = urlencode([(name, value if name in OPEN else HIDDEN) for name, value in given], safe="*/")
+    query = urlencode([(name, value if _open(name, value) else HIDDEN) for name, value in given], safe="*/")
     fragment = HIDDEN if parts.fragment else ""
     return urlunsplit((parts.scheme, f"{hidden}@{place}" if at else place, parts.path, query, fragment))
+
+
+def _open(name: str, value: str) -> bool:
+    return name in OPEN and (name not in NUMBERS or value.replace(".", "", 1).isdecimal())

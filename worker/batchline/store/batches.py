@@ -332,10 +332,10 @@ class Batches:
 
     def open_ids(self) -> list[str]:
         """Return the ids of all batches that are not settled, soonest due first."""
-        ids: list[str] = []
-        for agenda in (keys.AGENDA_ACCUMULATE, keys.AGENDA_POLL):
-            ids += [text(batch_id) for batch_id in self._connection.run("ZRANGE", agenda, 0, -1)]
-        return ids
+        agendas = (keys.AGENDA_ACCUMULATE, keys.AGENDA_POLL)
+        found = self._connection.run_many([("ZRANGE", agenda, 0, -1) for agenda in agendas])
+        # One that moves from the first to the second between the two commands stands in both answers.
+        return list(dict.fromkeys(text(batch_id) for ids in found for batch_id in ids))
 
     def settled_ids(self, most: int) -> list[str]:
         """Return the ids of the batches settled last, newest first."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import redis
@@ -13,11 +14,13 @@ from redis.commands.core import Script
 from redis.retry import Retry
 
 from batchline import killpoints
-from batchline.errors import BatchlineError, LeaseLost, StoreError, StoreFull, StoreUnreachable
+from batchline.errors import BatchlineError, LeaseLost, StoreError, StoreFull, StoreUnreachable, UsageError
 from batchline.store import scripts
 
 Argument = str | bytes | int | float
+T = TypeVar("T")
 TIMEOUT_S = 10.0
+CONNECT_S = 5.0
 RETRIES = 3
 
 
@@ -32,6 +35,32 @@ HASTY = Patience(timeout_s=1.5, retries=1)
 """Of those who are waited for themselves: a scrape must end within 10 seconds. It repeats once, for a store that was restarted."""
 
 
+class Flat(Retry):
+    """Repeats a command, and not each attempt to connect within each attempt of the command: that would be 16 waits, not 4."""
+
+    _inside = threading.local()
+
+    def call_with_retry(
+        self,
+        do: Callable[[], T],
+        fail: Callable[..., Any],
+        is_retryable: Callable[[Exception], bool] | None = None,
+        with_failure_count: bool = False,
+    ) -> T:
+        """Do something; try again what fails, unless somebody further out does."""
+        if getattr(self._inside, "repeats", False):
+            try:
+                return do()
+            except self._supported_errors as error:
+                fail(error, 1) if with_failure_count else fail(error)
+                raise
+        self._inside.repeats = True
+        try:
+            return super().call_with_retry(do, fail, is_retryable, with_failure_count)
+        finally:
+            self._inside.repeats = False
+
+
 class Connection:
     """A connection pool to one Redis or Valkey primary, with every script at hand.
 
@@ -42,7 +71,10 @@ class Connection:
     def __init__(self, url: str, patience: Patience | None = None) -> None:
         self.url = url
         patience = patience or Patience(TIMEOUT_S, RETRIES)
-        self.redis = _client(url, timeout_s=patience.timeout_s, retries=patience.retries)
+        with _url_is_right():
+            self.redis = _client(url, timeout_s=patience.timeout_s, retries=patience.retries)
+            pool = self.redis.connection_pool
+            pool.connection_class(**pool.connection_kwargs)  # connects to nothing yet
         self._scripts: dict[str, Script] = {}
 
     def blocking(self, *, timeout_s: float) -> redis.Redis:
@@ -110,6 +142,17 @@ def sending(name: str, what: str) -> Iterator[None]:
         raise translate(error, what) from error
 
 
+@contextmanager
+def _url_is_right() -> Iterator[None]:
+    """Say at once, and not with the first command, that a URL has a parameter that the client does not take."""
+    try:
+        yield
+    except (TypeError, ValueError, redis.RedisError):
+        raise UsageError(
+            "the store's URL is not right: check the port, the database and the parameters (BATCHLINE_REDIS_URL, or the client's `url`)"
+        ) from None
+
+
 def _lost() -> Exception:
     return redis.ConnectionError("the connection broke off (kill point)")
 
@@ -119,10 +162,10 @@ def _client(url: str, *, timeout_s: float, retries: int) -> redis.Redis:
         url,
         decode_responses=False,
         socket_timeout=timeout_s,
-        socket_connect_timeout=5.0,
-        socket_keepalive=True,
+        socket_connect_timeout=min(CONNECT_S, timeout_s),
+        **({} if url.startswith("unix://") else {"socket_keepalive": True}),
         health_check_interval=30,
-        retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries),
+        retry=Flat(ExponentialBackoff(cap=1.0, base=0.05), retries),
         retry_on_error=[redis.ConnectionError, redis.TimeoutError] if retries else [],
     )
 

@@ -59,8 +59,9 @@ class Intake:
         bytes_per_token: float,
         now_ms: int,
         most: int = WALK_ENTRIES,
+        base: str = "",
     ) -> OpenRange:
-        """Advance the lane's open range by at most ``most`` entries and about 2 MB."""
+        """Advance the lane's open range by at most ``most`` entries and about 2 MB, and list the ledger ``base``, if one is named."""
         limits: list[Argument] = [
             max_requests,
             max_bytes,
@@ -71,7 +72,7 @@ class Intake:
             WALK_BYTES,
         ]
         since, last, requests, total, tokens, full, more = self._connection.call(
-            "walk", [keys.requests(lane), keys.walk(lane)], [*limits, now_ms]
+            "walk", [keys.requests(lane), keys.walk(lane), keys.LEDGERS], [*limits, now_ms, base]
         )
         return OpenRange(
             lane=lane,

@@ -13,6 +13,8 @@ from batchline.store.records import text
 from batchline.store.settling import BUCKETS_S
 
 PAGE = 500
+PRUNED = "enqueued_pruned"
+"""The ledger's counter of what lanes took in that were pruned since."""
 SIZE_BUCKETS = (1, 10, 100, 1_000, 5_000, 10_000, 25_000, 50_000, 100_000)
 """Upper bounds of the histogram of requests per batch."""
 
@@ -57,15 +59,23 @@ class Ledger:
             for base, fields in zip(bases, found, strict=True)
         ]
 
+    def pruned(self) -> dict[str, int]:
+        """Return how many requests of each base went into the ledger with the lanes that were pruned."""
+        bases = [text(base) for base in self._connection.run("ZRANGE", keys.LEDGERS, 0, -1)]
+        found = self._connection.run_many([("HGET", keys.ledger(base), PRUNED) for base in bases])
+        return {base: int(n) for base, n in zip(bases, found, strict=True) if n}
+
     def depths(self) -> list[LaneDepth]:
-        """Read how deep all lanes are, in pages."""
-        cursor, found = 0, []
+        """Read how deep all lanes are, in pages; each lane once, though a set that shrinks meanwhile may name it twice."""
+        cursor = 0
+        found: dict[str, LaneDepth] = {}
         while True:
             page = self._connection.call("depths", [keys.LANES], [cursor, PAGE])
-            found += [_depth(row) for row in page[1]]
+            for depth in map(_depth, page[1]):
+                found[depth.lane] = depth
             cursor = int(page[0])
             if cursor == 0:
-                return found
+                return list(found.values())
 
     def counts(self) -> dict[str, int]:
         """Return how many lanes there are, how many were set aside, and how many replies could not be delivered."""

@@ -8,6 +8,7 @@
 --      12 '1' for a batch of riders alone: the open range stays as it is
 -- Returns 'cut', or why not: 'moved' (the range is not as seen, or there is nothing to cut), 'waiting' (a batch of this lane waits in `cut`),
 --   'down' (the provider fails), 'open' or 'creates' (no room).
+--@include listed
 local id, now = ARGV[1], tonumber(ARGV[6])
 if redis.call('EXISTS', KEYS[2]) == 1 then
   return 'cut'
@@ -48,5 +49,5 @@ redis.call('HSET', KEYS[1], 'cutting', id)
 redis.call('HSET', KEYS[3], id, range.requests .. ':' .. range.tokens)
 redis.call('ZADD', KEYS[6], now + tonumber(ARGV[9]), id)
 redis.call('HINCRBY', KEYS[7], 'cut:' .. ARGV[5], 1)
-redis.call('ZADD', KEYS[8], 'NX', now, ARGV[10])
+list_ledger(KEYS[8], ARGV[10], now)
 return 'cut'

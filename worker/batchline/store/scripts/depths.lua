@@ -1,5 +1,6 @@
 #!lua flags=no-writes,allow-oom
--- How deep one page of the lanes is: what is owed, what was ever added, how old the open range is (where none is open, the
+-- How deep one page of the lanes is: what is owed, what was ever added (0 where no worker has walked yet: such a lane may
+-- still be set aside, and what was counted must stay), how old the open range is (where none is open, the
 -- oldest that an entry which no worker has walked yet can be: who only counts should not have to read entries), and the dead letters.
 -- KEYS 1 lanes (set)
 -- ARGV 1 SSCAN cursor  2 page size
@@ -26,8 +27,10 @@ for _, lane in ipairs(page[2]) do
       end
     end
     local dead = redis.pcall('HLEN', base .. 'dead')
-    lanes[#lanes + 1] = {lane, found['length'], found['entries-added'], type(since) == 'string' and since or '',
-                         type(dead) == 'number' and dead or 0}
+    -- As `look` tells it: there is a walk, of whatever type.
+    local unwalked = redis.pcall('HLEN', base .. 'walk') == 0
+    lanes[#lanes + 1] = {lane, found['length'], unwalked and 0 or found['entries-added'],
+                         type(since) == 'string' and since or '', type(dead) == 'number' and dead or 0}
   end
 end
 return {page[1], lanes}

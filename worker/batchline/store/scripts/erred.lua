@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- Count a provider call that failed. A count that is sent twice at once counts once.
+-- Count a provider call that failed. A count that is sent twice in a row counts once: only the last token is remembered,
+-- so a count that is sent again after another failure of the account was counted counts twice.
 -- KEYS 1 the account's errors (hash: `call:code` -> how often, and `last`)
 -- ARGV 1 call:code  2 a token of this one failure
 -- Returns how often it failed so.

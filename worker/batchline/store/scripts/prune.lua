@@ -9,6 +9,7 @@
 -- Returns a word for each lane: 'pruned' (or would be), 'gone' (there is none), or why not: 'owed' (it has entries), 'recent',
 --   'open' (its open range is to be cut), 'traces' (retries, attempts or cancels), 'dead' (dead letters), 'batch' (an unsettled
 --   batch is of it), 'busy' (too many batches are open to tell), 'broken' (a key has another type).
+--@include listed
 local before, now, really = tonumber(ARGV[1]), ARGV[2], ARGV[3] == '1'
 local of_batches = {}
 local busy = redis.call('ZCARD', KEYS[3]) + redis.call('ZCARD', KEYS[4]) > tonumber(ARGV[4])
@@ -68,7 +69,7 @@ local function prune(lane, ledger)
   if really then
     if info['entries-added'] > 0 then
       redis.call('HINCRBY', ARGV[5] .. ledger, 'enqueued_pruned', info['entries-added'])
-      redis.call('ZADD', KEYS[5], 'NX', now, ledger)
+      list_ledger(KEYS[5], ledger, now)
     end
     redis.call('SREM', KEYS[1], lane)
     redis.call('SREM', KEYS[2], lane)

@@ -16,6 +16,7 @@
 --   `undelivered` (both have), 0 skipped. Error LEASELOST.
 --@include carry
 --@include day
+--@include listed
 --@include unread
 local now, route, paired = tonumber(ARGV[2]), ARGV[5], ARGV[1] ~= ''
 if paired and redis.call('HGET', KEYS[1], 'fence') ~= ARGV[1] then
@@ -164,8 +165,7 @@ for field, n in pairs(ledger) do
     redis.call('HINCRBY', KEYS[8], field, string.format('%.0f', n))
   end
 end
-redis.call('ZADD', KEYS[9], 'NX', now, ARGV[4])
-add_to_day(KEYS[13], KEYS[14], ARGV[9], now, ARGV[10], ledger)
+list_ledger(KEYS[9], ARGV[4], now)
 if paired then
   for field, n in pairs(sums) do
     redis.call('HINCRBY', KEYS[1], field, string.format('%.0f', n))
@@ -173,4 +173,5 @@ if paired then
   local clock = redis.call('TIME')
   redis.call('HSET', KEYS[1], 'lease_until', clock[1] * 1000 + math.floor(clock[2] / 1000) + tonumber(ARGV[7]))
 end
+add_to_day(KEYS[13], KEYS[14], ARGV[9], now, ARGV[10], ledger)
 return codes

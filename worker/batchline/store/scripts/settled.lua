@@ -12,6 +12,7 @@
 -- Returns 'more' (call again), 'carries' (it does: settle or retry that first), or the batch record as HGETALL. Errors LEASELOST, STATE.
 --@include fence
 --@include day
+--@include listed
 local state = redis.call('HGET', KEYS[1], 'state')
 if state == 'settled' then
   return redis.call('HGETALL', KEYS[1])
@@ -77,7 +78,7 @@ if state == 'ended' then
   end
   redis.call('HINCRBY', KEYS[7], 'error_ratio:' .. bucket, 1)
   redis.call('HINCRBY', KEYS[7], 'error_ratio_ppm', math.floor(ratio * 1000000 + 0.5))
-  redis.call('ZADD', KEYS[8], 'NX', ARGV[3], ARGV[7])
+  list_ledger(KEYS[8], ARGV[7], ARGV[3])
   add_to_day(KEYS[13], KEYS[14], ARGV[14], tonumber(ARGV[3]), ARGV[15], {batches = 1, ['wasted_nano:unmatched'] = tonumber(ARGV[4])})
 end
 return redis.call('HGETALL', KEYS[1])

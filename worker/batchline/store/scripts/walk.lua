@@ -1,9 +1,12 @@
 #!lua flags=allow-oom
 -- Advance a lane's open range over entries not seen before, up to the flush limits; each entry is walked once.
--- KEYS 1 requests (stream)  2 walk (hash)
+-- The ledger of its name is listed then: from here on what the lane took in is counted in metrics.
+-- KEYS 1 requests (stream)  2 walk (hash)  3 ledgers (zset)
 -- ARGV 1 most requests  2 most bytes  3 most tokens (0: no limit)  4 bytes a row adds to its body
 --      5 bytes per token (estimate)  6 most entries in this call  7 most body bytes in this call  8 now (ms)
+--      9 ledger name, or '' to list none
 -- Returns {since ms, last, requests, bytes, tokens, full, unwalked 0|1}; full is the limit that stopped the walk, or ''.
+--@include listed
 local max_requests, max_bytes, max_tokens = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local row_bytes, per_token = tonumber(ARGV[4]), tonumber(ARGV[5])
 local entries_left, bytes_left = tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -86,4 +89,7 @@ end
 
 redis.call('HSET', KEYS[2], 'last', last, 'since', since, 'requests', requests, 'bytes', bytes, 'tokens', tokens,
            'largest', largest, 'full', full)
+if ARGV[9] ~= '' then
+  list_ledger(KEYS[3], ARGV[9], ARGV[8])
+end
 return {tostring(since), last, requests, bytes, tokens, full, more}
