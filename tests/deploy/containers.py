@@ -6,7 +6,7 @@ import json
 import os
 import resource
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,12 +39,17 @@ class Containers:
         name: str | None = None,
         read_only: bool = True,
         environment: Mapping[str, str] | None = None,
+        mounts: Sequence[str] = (),
     ) -> list[str]:
-        """Return the command line that runs an image; without ``entrypoint`` and ``user`` as the image itself has it."""
+        """Return the command line that runs an image; without ``entrypoint`` and ``user`` as the image itself has it.
+
+        ``mounts`` are files of this machine in the container, as ``here:there:ro``.
+        """
         options = ["--rm", "--cap-drop", "all", "--security-opt", "no-new-privileges", "--network", "host"]
         options += ["--cgroups", "disabled", *_limits()]
         options += ["--read-only", "--tmpfs", "/tmp"] if read_only else []
         options += [part for each in (environment or {}).items() for part in ("--env", "=".join(each))]
+        options += [part for each in mounts for part in ("--volume", each)]
         for option, value in (("--entrypoint", entrypoint), ("--user", user), ("--name", name)):
             options += [] if value is None else [option, value]
         return self._podman("run", *options, image, *arguments)

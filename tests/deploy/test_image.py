@@ -264,7 +264,8 @@ def test_the_health_check_of_compose_works_in_the_image(
     image = DEMO if service == "emulator" else PRODUCTION
     name = f"{service}-{os.getpid()}"
     environment = {**told.get("environment", {}), "BATCHLINE_REDIS_URL": store.url}
-    command = containers.command(image, *told["command"], name=name, environment=environment)
+    mounts = [f"{ROOT}/{each}" for each in told.get("volumes", ()) if each.startswith("./")]
+    command = containers.command(image, *told["command"], name=name, environment=environment, mounts=mounts)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         try:
             waited_for(process, READY[told["command"][0]])
