@@ -32,7 +32,7 @@ class LeaseKeeper:
     """Renews a batch's lease every third of its length. ``check`` raises LeaseLost once it is gone, and what ``stopping`` raises.
 
     A store that does not answer is no loss by itself: the next renewal tells. Whether a write still counts is decided by
-    its fence in the store, never here; this only saves work. Each turn beats this process's pulse: a step that takes long is alive.
+    its fence in the store, never here; this only saves work. Each turn beats the pulse where the loop itself runs the step: it takes long and is alive.
     """
 
     def __init__(

@@ -129,7 +129,7 @@ class Settings(BaseSettings):
     shutdown_grace: Span = 25.0
     """How long a worker that was asked to end may take to finish or hand back its steps."""
     spool_dir: Path | None = None
-    """Where batch inputs and results are spooled; None is the system's directory for temporary files."""
+    """Where the rows of batches are spooled while they are sent; None is the system's directory for temporary files."""
     exporter_port: Annotated[int, Field(ge=0, le=65_535)] = 9464
     worker_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
     """Where a worker serves /livez, /readyz and /metrics of its own process; 0 takes a free port, None serves nothing."""
