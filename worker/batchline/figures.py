@@ -9,7 +9,7 @@ import msgspec
 
 from batchline.errors import InvalidRequest
 from batchline.lanes import parse_lane
-from batchline.providers import facts
+from batchline.providers import facts_of
 from batchline.settings import Settings
 from batchline.store import Store
 from batchline.store.accounts import AccountFacts
@@ -113,7 +113,7 @@ def base_of(lane: str) -> str:
 
 def _results_kept_s(settings: Settings, batch: Batch) -> int:
     account = settings.accounts.get(batch.account)
-    return facts(account.provider).results_kept_s if account else 0
+    return facts_of(account).results_kept_s if account else 0
 
 
 def _add_batch(depth: Depth, batch: Batch, results_kept_s: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from batchline.engine.context import UNCONFIGURED
 from batchline.errors import InvalidRequest
 from batchline.lanes import parse_lane
-from batchline.providers import facts
+from batchline.providers import facts_of
 from batchline.settings import Settings
 
 Labels = tuple[str, str, str]
@@ -51,6 +51,6 @@ def _configured(settings: Settings, base: str) -> Labels:
     except InvalidRequest:
         return UNKNOWN
     account = settings.accounts.get(lane.account)
-    if account is None or lane.endpoint not in facts(account.provider).endpoints:
+    if account is None or lane.endpoint not in facts_of(account).endpoints:
         return UNKNOWN
     return lane.account, lane.endpoint, lane.model

@@ -16,6 +16,8 @@ from batchline.errors import InvalidRequest
 Trigger = Literal["requests", "bytes", "tokens", "age", "drain", "deadline"]
 
 LANE_NAME = re.compile(r"[A-Za-z0-9._:/@|=,+-]{1,200}\Z")
+PARTS = frozenset({"tenant", "beta", "version"})
+"""What may follow a bar in a lane's name."""
 POLL_SHARE = 0.05
 """A batch's end is seen within this share of its age."""
 
@@ -29,6 +31,8 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     tenant: str | None = None
     beta: str | None = None
+    version: str | None = None
+    """The API version that its requests need, where a provider has such (Anthropic)."""
 
     @property
     def base(self) -> str:
@@ -56,18 +60,28 @@ def _lane_parts(name: str, parts: list[str]) -> dict[str, str]:
     options: dict[str, str] = {}
     for part in parts:
         key, _, value = part.partition("=")
-        if key not in {"tenant", "beta"} or not value or key in options:
+        if key not in PARTS or not value or key in options:
             raise InvalidRequest(
-                f"lane {name}: what follows a bar is tenant=NAME or beta=HEADER, each once", code="not_configured"
+                f"lane {name}: what follows a bar is tenant=NAME, beta=HEADER or version=DATE, each once",
+                code="not_configured",
             )
         options[key] = value
     return options
 
 
-def lane_name(*, account: str, endpoint: str, model: str, tenant: str | None = None, beta: str | None = None) -> str:
+def lane_name(
+    *,
+    account: str,
+    endpoint: str,
+    model: str,
+    tenant: str | None = None,
+    beta: str | None = None,
+    version: str | None = None,
+) -> str:
     """Build a lane's name and check it; raises InvalidRequest."""
     name = f"{account}:{endpoint}:{model}"
     name += f"|beta={beta}" if beta else ""
+    name += f"|version={version}" if version else ""
     name += f"|tenant={tenant}" if tenant else ""
     return parse_lane(name).name
 

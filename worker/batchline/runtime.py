@@ -14,7 +14,7 @@ from functools import partial
 
 from batchline.engine.context import Context
 from batchline.errors import KeyRefused, StoreError, UsageError
-from batchline.providers import make_provider
+from batchline.providers import make_provider, options_of
 from batchline.providers.protocol import AccountAccess, Provider
 from batchline.providers.watched import Watched
 from batchline.settings import Account, Settings, load_settings
@@ -92,4 +92,4 @@ def _access(name: str, account: Account) -> AccountAccess:
         except UsageError as error:
             raise KeyRefused(str(error), account=name, call="key", code="no_key") from error
 
-    return AccountAccess(name=name, key=key, base_url=account.base_url)
+    return AccountAccess(name=name, key=key, base_url=account.base_url, options=options_of(account))

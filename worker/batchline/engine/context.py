@@ -11,7 +11,7 @@ import msgspec
 from batchline.engine.shutdown import Shutdown
 from batchline.errors import InvalidRequest
 from batchline.lanes import Lane, parse_lane
-from batchline.providers import Facts, facts
+from batchline.providers import Facts, facts_of
 from batchline.providers.protocol import Endpoint, Provider
 from batchline.pulse import Pulse
 from batchline.settings import Account, Settings
@@ -79,7 +79,7 @@ def _find(settings: Settings, name: str) -> Target:
         raise InvalidRequest(
             f"lane {name}: there is no account {lane.account!r} in the settings", code="not_configured"
         )
-    known = facts(account.provider)
+    known = facts_of(account)
     endpoint = known.endpoints.get(lane.endpoint)
     if endpoint is None:
         raise InvalidRequest(

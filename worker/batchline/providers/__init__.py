@@ -7,40 +7,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
-
 from batchline.errors import UsageError
 from batchline.providers.anthropic import AnthropicProvider
 from batchline.providers.openai import OpenAIProvider
-from batchline.providers.protocol import AccountAccess, Endpoint, Limits, Provider
+from batchline.providers.protocol import AccountAccess, Facts, Options, Provider
+from batchline.settings import Account
 
-PROVIDERS: Mapping[str, type[OpenAIProvider | AnthropicProvider]] = {
+Kind = type[OpenAIProvider | AnthropicProvider]
+
+PROVIDERS: Mapping[str, Kind] = {
     "openai": OpenAIProvider,
     "anthropic": AnthropicProvider,
 }
 
-
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is true of all accounts of a kind, without calling the provider."""
-
-    kind: str
-    limits: Limits
-    endpoints: Mapping[str, Endpoint]
-    has_files: bool
-    tagged: bool
-    results_kept_s: int
+__all__ = ["PROVIDERS", "Facts", "facts", "facts_of", "make_provider", "options_of"]
 
 
-def facts(kind: str) -> Facts:
-    """Return the limits and endpoints of a kind of provider. Raises UsageError on an unknown kind."""
-    provider = _provider(kind)
-    return Facts(
-        kind=kind,
-        limits=provider.limits,
-        endpoints=provider.endpoints,
-        has_files=provider.has_files,
-        tagged=provider.tagged,
-        results_kept_s=provider.results_kept_s,
+def facts(kind: str, options: Options = Options()) -> Facts:  # noqa: B008 - frozen
+    """Return what is true of all accounts of a kind with these options. Raises UsageError on an unknown kind."""
+    return _provider(kind).facts(options)
+
+
+def facts_of(account: Account) -> Facts:
+    """Return what is true of an account, without calling its provider."""
+    return facts(account.provider, options_of(account))
+
+
+def options_of(account: Account) -> Options:
+    """Return how an account differs from its provider's usual."""
+    return Options(
+        preset=account.preset,
+        completion_window=account.completion_window,
+        max_requests=account.max_batch_requests,
+        max_bytes=account.max_batch_bytes,
+        inline=account.inline,
+        files_expire_s=None if account.files_expire is None else int(account.files_expire),
     )
 
 
@@ -49,7 +50,7 @@ def make_provider(kind: str, access: AccountAccess) -> Provider:
     return _provider(kind)(access)
 
 
-def _provider(kind: str) -> type[OpenAIProvider | AnthropicProvider]:
+def _provider(kind: str) -> Kind:
     try:
         return PROVIDERS[kind]
     except KeyError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
@@ -30,12 +30,15 @@ from batchline.providers.protocol import (
     AccountAccess,
     Created,
     Endpoint,
+    Facts,
     Found,
     Job,
     Limits,
     Listed,
+    Options,
     Progress,
     Result,
+    Storage,
     Upload,
 )
 
@@ -135,6 +138,20 @@ class AnthropicProvider:
         self._base_url = access.base_url or BASE_URL
         self._keyed: Keyed[anthropic.Anthropic] = Keyed(access, self._build)
 
+    @staticmethod
+    def facts(options: Options) -> Facts:
+        """Return what is true of an account with these options."""
+        del options
+        return Facts(
+            kind="anthropic",
+            limits=LIMITS,
+            endpoints=ENDPOINTS,
+            has_files=False,
+            tagged=False,
+            results_kept_s=29 * 86_400,
+            price_provider="anthropic",
+        )
+
     def render(self, custom_id: str, endpoint: str, body: bytes) -> bytes:  # noqa: ARG002 - there is only one
         """Return one row, without line feed. The body is spliced in as it is; custom_ids need no escaping."""
         return b'{"custom_id":"' + custom_id.encode("ascii") + b'","params":' + body + b"}"
@@ -212,7 +229,7 @@ class AnthropicProvider:
             answer = client.messages.batches.with_raw_response.retrieve(provider_id)
             return progress_of(parse_batch(answer.http_response.content))
 
-    def results(self, progress: Progress) -> Iterator[Result]:
+    def results(self, progress: Progress, sent: Sequence[str] = ()) -> Iterator[Result]:  # noqa: ARG002
         """Stream the results of an ended batch."""
         for url in progress.results:
             lines = self._lines(self._results_path(progress.provider_id, url))
@@ -269,6 +286,10 @@ class AnthropicProvider:
 
     def delete_file(self, ref: str) -> None:
         """Nothing was uploaded, so there is nothing to delete."""
+
+    def storage(self) -> Storage | None:
+        """Anthropic's batches are made without files."""
+        return None
 
     @contextmanager
     def _calling(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
@@ -38,12 +38,15 @@ from batchline.providers.protocol import (
     AccountAccess,
     Created,
     Endpoint,
+    Facts,
     Found,
     Job,
     Limits,
     Listed,
+    Options,
     Progress,
     Result,
+    Storage,
     Upload,
 )
 
@@ -94,6 +97,20 @@ class OpenAIProvider:
         self._access = access
         self._now = now
         self._keyed: Keyed[openai.OpenAI] = Keyed(access, self._build)
+
+    @staticmethod
+    def facts(options: Options) -> Facts:
+        """Return what is true of an account with these options."""
+        del options
+        return Facts(
+            kind="openai",
+            limits=LIMITS,
+            endpoints=ENDPOINTS,
+            has_files=True,
+            tagged=True,
+            results_kept_s=30 * 86_400,
+            price_provider="openai",
+        )
 
     def render(self, custom_id: str, endpoint: str, body: bytes) -> bytes:
         """Return one row, without line feed. The body is spliced in as it is; custom_ids need no escaping."""
@@ -233,7 +250,7 @@ class OpenAIProvider:
             with files.content(file_id, timeout=timeouts(_RESULTS_READ_S)) as response:
                 yield from split_lines(response.iter_bytes())
 
-    def results(self, progress: Progress) -> Iterator[Result]:
+    def results(self, progress: Progress, sent: Sequence[str] = ()) -> Iterator[Result]:  # noqa: ARG002 - always files
         """Stream the results of an ended batch, output file and error file."""
         unread: ProviderError | None = None
         for ref in progress.results:
@@ -281,6 +298,10 @@ class OpenAIProvider:
 
         with self._calling("delete_file") as client, contextlib.suppress(openai.NotFoundError):
             client.files.with_raw_response.delete(ref)
+
+    def storage(self) -> Storage | None:
+        """Not told yet."""
+        return None
 
     @contextlib.contextmanager
     def _calling(

@@ -7,11 +7,12 @@ it translates every foreign error into the tree of ``batchline.errors`` and neve
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import BinaryIO, Literal, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, Literal, Protocol
 
 import msgspec
 
+from batchline.lanes import Lane
 from batchline.requests import Usage
 
 UNREADABLE_LINES = frozenset({"bad_line", "line_too_long"})
@@ -32,10 +33,65 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """An endpoint of a lane at this provider: its URL path and how its usage is priced."""
+    """An endpoint of a lane at this provider: its URL path and how its usage is priced.
+
+    ``prefixed``: prompts that begin alike may be cached there.
+    """
 
     path: str
     price_flavor: str
+    prefixed: bool = False
+
+
+class DefaultBudget(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider documents as the most that may be enqueued at one time; the fields are those of ``settings.Budget``."""
+
+    match: str = "*"
+    tokens: int | None = None
+    requests: int | None = None
+    shared: bool = False
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How an account differs from its provider's usual: the settings of that name (settings/account.py)."""
+
+    preset: str | None = None
+    completion_window: str | None = None
+    max_requests: int | None = None
+    max_bytes: int | None = None
+    inline: bool = False
+    files_expire_s: int | None = None
+
+
+def accept(lane: Lane, body: dict[str, Any]) -> None:
+    """Refuse nothing: the check of a provider that has none of its own."""
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is true of an account without calling its provider.
+
+    ``price_provider`` is whose prices count (the price library's name; empty: only those of the settings). ``check`` refuses
+    (InvalidRequest) a body that this provider would refuse for certain.
+    """
+
+    kind: str
+    limits: Limits
+    endpoints: Mapping[str, Endpoint]
+    has_files: bool
+    tagged: bool
+    results_kept_s: int
+    price_provider: str
+    budgets: tuple[DefaultBudget, ...] = ()
+    check: Callable[[Lane, dict[str, Any]], None] = accept
+
+
+class Storage(msgspec.Struct, frozen=True, kw_only=True):
+    """The files that an account's key sees at its provider: how many, their bytes, and how many of both are ours."""
+
+    files: int
+    bytes: int
+    ours: int
+    our_bytes: int
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +105,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     intent_ms: int
     lane: str = ""
     beta: str | None = None
+    version: str | None = None
     input_ref: str | None = None
     """The uploaded file's id, where the provider has files."""
     send_by: float = math.inf
@@ -96,6 +153,8 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     created_ms: int
     batch_id: str = ""
     nonce: str = ""
+    size: int = 0
+    """In bytes, 0 where the list does not tell."""
 
 
 class RowRefusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +175,8 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     message: str
     rows: tuple[RowRefusal, ...] = ()
+    limit: int | None = None
+    """The provider's own limit in tokens, where ``busy`` names it."""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,7 +223,7 @@ class Provider(Protocol):
     limits: Limits
     endpoints: Mapping[str, Endpoint]
     has_files: bool
-    """Whether the rows are uploaded as a file before the create call."""
+    """Whether rows are uploaded as a file before the create call."""
     tagged: bool
     """Whether a batch carries a tag of ours by which it is found again."""
     results_kept_s: int
@@ -171,8 +232,8 @@ class Provider(Protocol):
     def render(self, custom_id: str, endpoint: str, body: bytes) -> bytes:
         """Return one row of the batch, without line feed; ``body`` is checked JSON on one line (bodies.py)."""
 
-    def upload(self, rows: BinaryIO, job: Job) -> str:
-        """Upload the rows (one a line) and return the file's id. Costs nothing; only where ``has_files``."""
+    def upload(self, rows: BinaryIO, job: Job) -> str | None:
+        """Upload the rows (one a line) and return the file's id; None where they go in the create call. Only where ``has_files``."""
 
     def create(self, rows: BinaryIO, job: Job, *, timeout_s: float) -> Created:
         """Create the batch: one call, never retried. Raises Ambiguous when it may have happened."""
@@ -192,8 +253,11 @@ class Provider(Protocol):
     def poll(self, provider_id: str) -> Progress:
         """Ask how a batch is doing; of a refused one, which rows are guilty."""
 
-    def results(self, progress: Progress) -> Iterator[Result]:
-        """Stream the results of an ended batch; raises Retryable on a line that does not parse or a cut stream."""
+    def results(self, progress: Progress, sent: Sequence[str] = ()) -> Iterator[Result]:
+        """Stream the results of an ended batch; raises Retryable on a line that does not parse or a cut stream.
+
+        ``sent`` holds the custom_ids in the order of the rows, where these went in the create call.
+        """
 
     def cancel(self, provider_id: str) -> None:
         """Ask the provider to stop a batch; what was done until then is still delivered and paid."""
@@ -204,6 +268,9 @@ class Provider(Protocol):
     def delete_file(self, ref: str) -> None:
         """Delete an uploaded file or a file of results; one that is gone already is no error."""
 
+    def storage(self) -> Storage | None:
+        """Add up the files at the provider; None where it has none."""
+
 
 class AccountAccess(msgspec.Struct, frozen=True, kw_only=True):
     """What a provider needs to reach its account; the key is read anew on each call of ``key`` and never shown."""
@@ -211,6 +278,7 @@ class AccountAccess(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     key: Callable[[], str]
     base_url: str | None = None
+    options: Options = Options()
 
 
 PROGRESS = msgspec.json.Decoder(Progress)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -17,11 +17,12 @@ from batchline.providers.protocol import (
     Progress,
     Provider,
     Result,
+    Storage,
     Upload,
 )
 
 ROW = "results.row"
-VERBS = ("upload", "create", "find", "recent", "sent", "uploads", "poll", "results", "cancel", "call", "delete_file")
+VERBS = ("upload", "create", "find", "recent", "sent", "uploads", "poll", "results", "cancel", "call", "delete_file", "storage")
 """The calls that are counted when they fail."""
 NOT_HTTP = UNREADABLE_LINES | {"unreadable_answer", "no_key"}
 
@@ -49,8 +50,8 @@ class Watched:
         """Return one row; nothing leaves the process."""
         return self._provider.render(custom_id, endpoint, body)
 
-    def upload(self, rows: BinaryIO, job: Job) -> str:
-        """Upload the rows and return the file's id."""
+    def upload(self, rows: BinaryIO, job: Job) -> str | None:
+        """Upload the rows and return the file's id, if they go in a file."""
         with self._around("upload"):
             return self._provider.upload(rows, job)
 
@@ -84,10 +85,10 @@ class Watched:
         with self._around("poll"):
             return self._provider.poll(provider_id)
 
-    def results(self, progress: Progress) -> Iterator[Result]:
+    def results(self, progress: Progress, sent: Sequence[str] = ()) -> Iterator[Result]:
         """Stream the results; each one comes by the points of ``results.row``."""
         with self._around("results"):
-            for result in self._provider.results(progress):
+            for result in self._provider.results(progress, sent):
                 with self._around(ROW):
                     yield result
 
@@ -105,6 +106,11 @@ class Watched:
         """Delete an uploaded file or a file of results."""
         with self._around("delete_file"):
             self._provider.delete_file(ref)
+
+    def storage(self) -> Storage | None:
+        """Add up the files at the provider."""
+        with self._around("storage"):
+            return self._provider.storage()
 
     @contextmanager
     def _around(self, verb: str, lost: type[ProviderError] = Retryable) -> Iterator[None]:

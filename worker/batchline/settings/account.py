@@ -12,9 +12,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from batchline.errors import UsageError
-from batchline.settings.rules import FROZEN, Count, FlushChange, RetryChange
+from batchline.settings.rules import FROZEN, Budget, CacheChange, Count, FlushChange, RetryChange, Size
+from batchline.settings.units import Seconds
 
-ProviderKind = Literal["openai", "anthropic"]
+ProviderKind = Literal["openai", "anthropic", "gemini"]
+PresetName = Literal["azure", "groq", "vllm"]
+DAY_S = 86_400
 
 _CREATES_PER_HOUR = {"openai": 2000}
 """What a provider allows. Source: developers.openai.com/api/docs/guides/batch (rate limits)"""
@@ -36,19 +39,31 @@ class Account(BaseModel):
     known batch prices. ``on_ambiguous`` says what happens when a create may have gone through and nothing proves whether it
     did: ``adopt`` what was found, and send again what was not found; or ``hold`` the batch, neither adopted nor sent again,
     until a person sets ``adopt`` or cancels it. What is proven (our tag, or its absence) is never held.
+    ``preset`` names an OpenAI-compatible service whose differences are known (providers/presets.py), ``completion_window`` one
+    that it offers. ``max_batch_requests`` and ``max_batch_bytes`` lower the provider's own limits of a batch. ``inline``: Gemini's
+    small batches go in the create call, without a file. ``files_expire``: after so long the provider itself deletes what is
+    uploaded and what it makes of that (an hour to 30 days). ``budgets``: None for what the provider documents.
     """
 
     model_config = FROZEN
     provider: ProviderKind
+    preset: PresetName | None = None
     base_url: str | None = Field(default=None, pattern=r"^https?://[^\s]+$")
     api_key_env: Annotated[str, AfterValidator(_variable)] | None = None
     api_key_file: Path | None = None
     max_open_batches: Count = 100
     creates_per_hour: Count | None = None
+    completion_window: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,3}[hd]$")] | None = None
+    max_batch_requests: Count | None = None
+    max_batch_bytes: Size | None = None
+    inline: bool = False
+    files_expire: Annotated[Seconds, Field(ge=3600, le=30 * DAY_S)] | None = None
+    budgets: tuple[Budget, ...] | None = None
     discount: Annotated[Decimal, Field(ge=0, le=1)] | None = None
     on_ambiguous: Literal["adopt", "hold"] = "adopt"
     flush: FlushChange = FlushChange()
     retry: RetryChange = RetryChange()
+    cache: CacheChange = CacheChange()
 
     @model_validator(mode="before")
     @classmethod
@@ -56,6 +71,14 @@ class Account(BaseModel):
         if isinstance(data, dict) and isinstance(kind := data.get("provider"), str):
             return {"creates_per_hour": _CREATES_PER_HOUR.get(kind)} | data
         return data
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> Account:
+        if self.provider != "openai" and (self.preset or self.completion_window):
+            raise ValueError("preset and completion_window are of OpenAI-compatible services (provider: openai)")
+        if self.provider != "gemini" and self.inline:
+            raise ValueError("inline is of Gemini (provider: gemini)")
+        return self
 
     def read_key(self, name: str, environ: Mapping[str, str] | None = None) -> str:
         """Return the API key of the account ``name``, read anew so that a changed key file is seen.

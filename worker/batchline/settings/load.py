@@ -19,7 +19,11 @@ from batchline.settings.file import Place, SettingsFile, dotted
 from batchline.settings.model import DEFAULT_ACCOUNTS, Settings
 
 DEFAULT_FILE = Path("config/batchline.yaml")
-_SDK_BASE_URLS = {"openai": "OPENAI_BASE_URL", "anthropic": "ANTHROPIC_BASE_URL"}
+_SDK_BASE_URLS = {
+    "openai": "OPENAI_BASE_URL",
+    "anthropic": "ANTHROPIC_BASE_URL",
+    "gemini": "GOOGLE_GEMINI_BASE_URL",
+}
 _URL_FILES = {"redis_url": "redis_url_file", "broker_url": "broker_url_file"}
 _MAX_URL = 4096
 
@@ -103,6 +107,8 @@ def _sdk_defaults(environ: Mapping[str, str]) -> dict[str, Any]:
     for name, variable in _SDK_BASE_URLS.items():
         if environ.get(variable):
             accounts[name]["base_url"] = environ[variable]
+    if environ.get("GOOGLE_API_KEY"):  # which Google's SDK prefers to GEMINI_API_KEY
+        accounts["gemini"]["api_key_env"] = "GOOGLE_API_KEY"
     return {"accounts": accounts}
 
 

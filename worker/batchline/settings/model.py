@@ -14,6 +14,8 @@ from batchline.settings import store_url
 from batchline.settings.account import Account
 from batchline.settings.rules import (
     FROZEN,
+    Cache,
+    CacheChange,
     Durability,
     Flush,
     FlushChange,
@@ -30,7 +32,7 @@ from batchline.settings.rules import (
 )
 from batchline.settings.units import Seconds
 
-Rules = TypeVar("Rules", Flush, Retry)
+Rules = TypeVar("Rules", Flush, Retry, Cache)
 DAY = 86_400
 
 
@@ -52,12 +54,13 @@ def _upper(value: object) -> object:
 
 
 class LanePattern(BaseModel):
-    """Flush and retry settings for the lanes whose name matches a glob pattern."""
+    """Flush, retry and cache settings for the lanes whose name matches a glob pattern."""
 
     model_config = FROZEN
     match: str = Field(min_length=1)
     flush: FlushChange = FlushChange()
     retry: RetryChange = RetryChange()
+    cache: CacheChange = CacheChange()
 
 
 class ModelPattern(BaseModel):
@@ -73,6 +76,8 @@ DEFAULT_MODELS = tuple(
     ModelPattern(match=match, account=account, endpoint=endpoint)
     for match, account, endpoint in (
         ("claude-*", "anthropic", "messages"),
+        ("gemini-embedding-*", "gemini", "embed"),
+        ("gemini-*", "gemini", "generate"),
         ("text-embedding-*", "openai", "embeddings"),
         ("*-moderation-*", "openai", "moderations"),
         ("gpt-3.5-turbo-instruct*", "openai", "completions"),
@@ -90,6 +95,7 @@ def _default_accounts() -> dict[str, Account]:
 DEFAULT_ACCOUNTS: dict[str, dict[str, str]] = {
     "openai": {"provider": "openai", "api_key_env": "OPENAI_API_KEY"},
     "anthropic": {"provider": "anthropic", "api_key_env": "ANTHROPIC_API_KEY"},
+    "gemini": {"provider": "gemini", "api_key_env": "GEMINI_API_KEY"},
 }
 
 
@@ -108,6 +114,7 @@ class Settings(BaseSettings):
     flush: Flush = Flush()
     poll: Poll = Poll()
     retry: Retry = Retry()
+    cache: Cache = Cache()
     id_window: IdWindow = IdWindow()
     limits: Limits = Limits()
     pressure: Pressure = Pressure()
@@ -178,6 +185,13 @@ class Settings(BaseSettings):
         changes = [account.retry] if account else []
         changes += [pattern.retry for pattern in self.lanes if fnmatchcase(lane, pattern.match)]
         return _changed(self.retry, changes)
+
+    def cache_for(self, lane: str) -> Cache:
+        """Return a lane's cache settings: the general ones, changed by its account, then by each pattern in order."""
+        account = self.accounts.get(lane.split(":", 1)[0])
+        changes = [account.cache] if account else []
+        changes += [pattern.cache for pattern in self.lanes if fnmatchcase(lane, pattern.match)]
+        return _changed(self.cache, changes)
 
     def route_model(self, model: str) -> tuple[str, str]:
         """Return account and endpoint for a model; raises UsageError when no pattern matches."""

@@ -45,6 +45,36 @@ class RetryChange(Retry):
     """Retry settings of an account or a lane pattern. Only fields that were set count; the others stay as elsewhere."""
 
 
+class Budget(BaseModel):
+    """The most that may be enqueued at a provider at one time, over the models whose name matches a glob pattern.
+
+    ``tokens`` are of input, ``requests`` count; None: no limit known. ``shared``: one budget for all these models together,
+    else one for each.
+    """
+
+    model_config = FROZEN
+    match: str = Field(default="*", min_length=1)
+    tokens: Count | None = None
+    requests: Count | None = None
+    shared: bool = False
+
+
+class Cache(BaseModel):
+    """What is asked of providers' prompt caches, beyond that requests with the same beginning stand together in a batch.
+
+    ``anthropic_ttl``: shared system prompts are marked to be cached for so long. ``openai_key``: requests with the same
+    beginning are sent with one ``prompt_cache_key``. Bodies that say something of their own are left as they are.
+    """
+
+    model_config = FROZEN
+    anthropic_ttl: Literal["5m", "1h"] | None = None
+    openai_key: bool = False
+
+
+class CacheChange(Cache):
+    """Cache settings of an account or a lane pattern. Only fields that were set count; the others stay as elsewhere."""
+
+
 class Poll(BaseModel):
     """How often a batch is asked after.
 
