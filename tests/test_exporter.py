@@ -19,6 +19,7 @@ from batchline import exporter, figures, probes
 from batchline.errors import UsageError
 from batchline.exporter import StoreCollector
 from batchline.figures import Figures
+from batchline.budgets import Pool
 from batchline.lanes import OpenRange, parse_lane
 from batchline.pulse import Pulse
 from batchline.settings import Settings
@@ -52,7 +53,7 @@ def used(store: Store) -> Store:
         LANE, max_requests=10, max_bytes=10**9, max_tokens=None, row_bytes=200, bytes_per_token=4.0, now_ms=NOW
     )
     assert isinstance(seen, OpenRange)
-    rules: dict[str, Any] = {"batch_id": "b1", "now_ms": NOW, "max_open": 10, "max_creates": 10}
+    rules: dict[str, Any] = {"batch_id": "b1", "now_ms": NOW, "max_open": 10, "max_creates": 10, "pool": Pool(name="m")}
     assert store.batches.cut(lane, seen, "age", **rules) == "cut"
     return store
 
@@ -74,7 +75,7 @@ def test_an_orphan_is_counted_until_it_is_settled(store: Store) -> None:
     used(store)
     assert samples(page(store))["batchline_orphan_batches", "openai"] == 0
     found: dict[str, Any] = {"batch_id": "b2", "lane": LANE, "provider_id": "batch_9", "nonce": "n", "rows": 3}
-    assert store.orphans.adopt("openai", **found, created_ms=NOW, expires_ms=NOW, now_ms=NOW)
+    assert store.orphans.adopt("openai", **found, created_ms=NOW, expires_ms=NOW, now_ms=NOW, pool="m")
     assert samples(page(store))["batchline_orphan_batches", "openai"] == 1
     store.connection.run("ZREM", keys.AGENDA_POLL, "b2")
     assert samples(page(store))["batchline_orphan_batches", "openai"] == 0
@@ -386,6 +387,7 @@ def test_room_has_a_limit_where_the_account_has_one(store: Store) -> None:
         ("openai", "all", "batches"): 100,
         ("openai", "all", "creates"): 2000,
         ("anthropic", "all", "batches"): 100,
+        ("gemini", "all", "batches"): 100,
     }
 
 

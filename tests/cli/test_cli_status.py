@@ -12,6 +12,7 @@ from tests.cli.kit import CHAT, Command, chat_line, written
 from batchline.cli.health import silent
 from batchline.cli.processes import roles
 from batchline.errors import UsageError
+from batchline.budgets import Pool
 from batchline.lanes import parse_lane
 from batchline.store import Store, keys
 
@@ -27,7 +28,7 @@ def one_batch(store: Store, batchline: Command) -> None:
         bytes_per_token=4.0,
         now_ms=time.time_ns() // 1_000_000,
     )
-    store.batches.cut(parse_lane(CHAT), seen, "age", batch_id="b1", now_ms=1_000, max_open=9, max_creates=9)
+    store.batches.cut(parse_lane(CHAT), seen, "age", batch_id="b1", now_ms=1_000, max_open=9, max_creates=9, pool=Pool(name="m"))
 
 
 def test_status_shows_what_is_owed(batchline: Command, store: Store) -> None:

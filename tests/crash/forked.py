@@ -210,9 +210,9 @@ class Unruly:
         rows.seek(0)
         return self._real.create(rows, job, timeout_s=timeout_s)
 
-    def results(self, progress: Progress) -> Iterator[Result]:
+    def results(self, progress: Progress, sent: Sequence[str] = ()) -> Iterator[Result]:
         """Stream the results, slowly if so planned."""
-        for result in self._real.results(progress):
+        for result in self._real.results(progress, sent):
             # A slow provider is nothing but time: the lease must be renewed again and again while its results come.
             time.sleep(self._plan.slow_s)
             yield result

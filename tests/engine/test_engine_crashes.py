@@ -176,7 +176,7 @@ def test_a_worker_that_wakes_up_late_changes_nothing(bench: Any) -> None:
     second = bench.worker("second")
     (batch,) = bench.batches()
 
-    def frozen(real: Any, progress: Any) -> Any:
+    def frozen(real: Any, progress: Any, _sent: Any) -> Any:
         yield from list(real(progress))[:500]
         bench.lapse()
         bench.advance(60)

@@ -66,7 +66,7 @@ def test_an_error_of_mixed_attempts_is_a_provider_error(bench: Any) -> None:
     bench.tick()
     bench.first.openai.replace(
         "results",
-        lambda real, progress: (
+        lambda real, progress, _sent: (
             msgspec.structs.replace(r, kind="retryable", code="server_error") for r in real(progress)
         ),
     )
@@ -105,7 +105,7 @@ def test_a_row_that_stands_twice_is_answered_once(bench: Any, lane: str) -> None
 def foreign_rows(bench: Any, make: Any) -> None:
     """Let results begin with rows made from the first one."""
 
-    def results(real: Any, progress: Any) -> Any:
+    def results(real: Any, progress: Any, _sent: Any) -> Any:
         ours = list(real(progress))
         yield from (make(row) for row in ours)
         yield from ours
@@ -158,7 +158,7 @@ def test_a_failure_of_an_older_attempt_changes_nothing(bench: Any) -> None:
 
 def test_a_batch_with_only_the_rows_of_others_is_held_and_nothing_given_up(bench: Any) -> None:
     strange: Any = lambda row: msgspec.structs.replace(row, custom_id=f"row-{row.custom_id}")  # noqa: E731
-    bench.first.openai.replace("results", lambda real, progress: map(strange, real(progress)))
+    bench.first.openai.replace("results", lambda real, progress, _sent: map(strange, real(progress)))
     bench.ask_many(3)
     for _ in range(30):  # longer than results with too few rows are waited for
         bench.tick()

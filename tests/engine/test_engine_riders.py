@@ -103,7 +103,7 @@ def test_a_late_answer_settles_a_request_that_waits_in_the_retry_pool(bench: Any
     """The provider, which counts nothing, first leaves a row out, and brings it when the results are read once more."""
     short = [True]
 
-    def results(real: Any, progress: Any) -> Any:
+    def results(real: Any, progress: Any, _sent: Any) -> Any:
         rows = list(real(progress))
         yield from rows[1:] if short[0] else rows
 

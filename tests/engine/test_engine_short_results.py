@@ -204,7 +204,7 @@ def test_a_torn_line_holds_up_none_of_the_others(bench: Any, lane: str) -> None:
 def too_long(bench: Any) -> None:
     """Let the third row never be read, nor what stands behind it."""
 
-    def results(real: Any, progress: Any) -> Any:
+    def results(real: Any, progress: Any, _sent: Any) -> Any:
         yield from list(real(progress))[:2]
         if progress.results:
             raise Permanent("a line is too long", account="openai", call="results", code="line_too_long")
@@ -226,7 +226,7 @@ def torn(bench: Any) -> None:
 def strange(bench: Any) -> None:
     """Let all rows be another application's."""
     renamed: Any = lambda row: msgspec.structs.replace(row, custom_id=f"row-{row.custom_id}")  # noqa: E731
-    bench.first.openai.replace("results", lambda real, progress: map(renamed, real(progress)))
+    bench.first.openai.replace("results", lambda real, progress, _sent: map(renamed, real(progress)))
 
 
 @pytest.mark.parametrize(("spoil", "answered"), [(torn, 3), (too_long, 2), (strange, 0)])

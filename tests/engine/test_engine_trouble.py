@@ -218,7 +218,7 @@ def test_a_failing_poll_is_made_again_when_the_provider_asks_for_it(bench: Any) 
 def test_a_results_stream_that_breaks_off_is_read_again_and_nothing_comes_twice(bench: Any) -> None:
     whole = [False]
 
-    def cut_off(results: Any, progress: Any) -> Any:
+    def cut_off(results: Any, progress: Any, _sent: Any) -> Any:
         for number, result in enumerate(results(progress)):
             if number == 700 and not whole[0]:
                 whole[0] = True

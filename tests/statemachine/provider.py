@@ -142,7 +142,7 @@ class Fake:
         status = "cancelling" if made.cancel_asked else "in_progress"
         return Progress(provider_id=made.id, status=status, total=len(made.rows), created_ms=made.created_ms)
 
-    def results(self, progress: Progress) -> Iterator[Result]:
+    def results(self, progress: Progress, sent: Sequence[str] = ()) -> Iterator[Result]:
         cut, self.cut_at = self.cut_at, None
         for number, line in enumerate(self.made[progress.provider_id].lines):
             if number == cut:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from batchline.budgets import Pool
 from batchline.lanes import OpenRange, Trigger, parse_lane
 from batchline.requests import Cost, Request, Usage
 from batchline.store import Store, keys
@@ -20,6 +21,7 @@ from batchline.store.records import Batch, CutAnswer
 from batchline.store.settling import Answer, Queue, Retry
 
 LANE = "openai:chat:gpt-5-mini"
+POOL = Pool(name="gpt-5-mini")
 NOW = 1_800_000_000_000
 VOLATILE = {b"lease_until", b"call_until"}
 XADD = """
@@ -82,7 +84,7 @@ class Scene:
         self, batch_id: str = "b1", *, seen: OpenRange | None = None, trigger: Trigger = "age", **changes: Any
     ) -> CutAnswer:
         """Cut what is walked."""
-        rules = {"now_ms": NOW, "max_open": 100, "max_creates": 100} | changes
+        rules = {"now_ms": NOW, "max_open": 100, "max_creates": 100, "pool": POOL} | changes
         return self.store.batches.cut(self.lane, seen or self.walk(), trigger, batch_id=batch_id, **rules)
 
     def claim(self, batch_id: str = "b1") -> Batch:
@@ -113,6 +115,9 @@ class Scene:
         call_s: float = 60,
         rows: int = 3,
         tagged: bool = True,
+        pool: Pool = POOL,
+        tokens: int = 30,
+        sent: Sequence[str] = (),
     ) -> str:
         """cut → submitting."""
         return self.store.batches.intent(
@@ -125,6 +130,10 @@ class Scene:
             now_ms=NOW,
             call_s=call_s,
             max_creates=max_creates,
+            pool=pool,
+            tokens=tokens,
+            body_bytes=120,
+            sent=sent,
         )
 
     def submit(self, batch: Batch, *, provider_id: str = "p1") -> bool:
@@ -340,7 +349,22 @@ class Scene:
             created_ms=NOW - 50,
             expires_ms=0,
             now_ms=NOW,
+            pool=POOL.name,
         )
+
+    def lower(self, batch: Batch, *, told: int | None = None, tokens: int = 40, pool: Pool = POOL) -> int:
+        """Believe in a lower limit after the provider had no room for a batch."""
+        kept: dict[str, Any] = {"told_for_s": 1000, "guess_for_s": 100}
+        return self.store.batches.lower(batch, pool, tokens=tokens, requests=4, told=told, now_ms=NOW, **kept)
+
+    def _scene_lower(self) -> Callable[[], object]:
+        self.submitted("r1")
+        batch = self.batch("r2", batch_id="b2")
+        return lambda: self.lower(batch, told=60)
+
+    def _scene_room(self) -> Callable[[], object]:
+        self.submitted("r1")
+        return lambda: self.store.batches.room("openai", POOL, besides="b2", now_ms=NOW)
 
     def _scene_adopt(self) -> Callable[[], object]:
         return self.adopt

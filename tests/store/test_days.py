@@ -296,7 +296,7 @@ def test_an_account_of_which_nothing_is_known_stands_at_zero(scene: Any) -> None
 def test_an_open_batch_takes_room_until_it_has_ended(scene: Any) -> None:
     batch = scene.submitted("r1", "r2")
     (facts,) = scene.store.accounts.facts(["openai"], now_ms=scene.now)
-    assert (facts.batches, facts.requests, facts.creates) == (1, 2, 1)
+    assert (facts.batches, facts.requests, facts.tokens, facts.creates) == (1, 3, 30, 1)
     scene.end(batch)
     (facts,) = scene.store.accounts.facts(["openai"], now_ms=scene.now)
     assert (facts.batches, facts.requests, facts.tokens) == (0, 0, 0)

@@ -51,6 +51,8 @@ def test_every_script_that_changes_a_claimed_batch_is_fenced() -> None:
         "deleted",
         "duplicate",
         "erred",
+        "lower",
+        "room",
         "replaced",
         "prune",
         "discard",

@@ -13,7 +13,7 @@ ANY = ["a", "b", "a:b", "a:b:c", ":", "{a}", "}:walk", "walk", "riders", "open",
 BY_LANE = [keys.requests, keys.walk, keys.retry, keys.attempts, keys.cancels, keys.dead, keys.ledger]
 BY_NAME = [keys.batch, keys.riders, keys.account, keys.account_open, keys.account_creates, keys.readers, keys.tick]
 BY_NAME += [keys.reply_list, keys.reply_stream, keys.account_intents, keys.account_duplicates, keys.audit_turn]
-BY_NAME += [keys.account_errors, keys.day]
+BY_NAME += [keys.account_errors, keys.day, keys.account_believed, keys.sent]
 CONSTANTS = [value for name, value in vars(keys).items() if name.isupper() and name != "PREFIX"]
 
 

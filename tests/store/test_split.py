@@ -27,7 +27,10 @@ def test_the_totals_are_shared_out(scene: Any) -> None:
     assert (batch.requests, batch.bytes, batch.tokens) == (3, 306, 3)
     assert (first.requests, first.bytes, first.tokens) == (1, 102, 1)
     assert (rest.requests, rest.bytes, rest.tokens) == (2, 204, 2)
-    assert scene.run("HGETALL", keys.account_open("openai")) == {b"b1": b"1:1", b"b2": b"2:2"}
+    assert scene.run("HGETALL", keys.account_open("openai")) == {
+        b"b1": f"1:1:0:gpt-5-mini|{scene.lane.name}".encode(),
+        b"b2": f"2:2:0:gpt-5-mini|{scene.lane.name}".encode(),
+    }
 
 
 def test_the_new_batch_is_like_the_old_one_and_waits_for_its_claim(scene: Any) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 from batchline import runtime
@@ -47,9 +47,9 @@ class Held:
         created: Created = self._real.create(rows, job, timeout_s=timeout_s)
         return created
 
-    def results(self, progress: Progress) -> Iterator[Result]:
+    def results(self, progress: Progress, sent: Sequence[str] = ()) -> Iterator[Result]:
         """Read results, held in the middle."""
-        for number, result in enumerate(self._real.results(progress)):
+        for number, result in enumerate(self._real.results(progress, sent)):
             if number == MIDDLE:
                 self._hold("results", "stuck")
             yield result

@@ -101,6 +101,8 @@ class OpenRange(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int = 0
     full: Trigger | None = None
     retry_ms: int | None = None
+    cut_ms: int = 0
+    """When a range of the lane was cut last, 0 for never."""
     unwalked: bool = False
     """Whether entries beyond ``last`` wait to be walked."""
 

@@ -134,6 +134,7 @@ def _adopt(context: Context, account: str, listed: Listed, *, batch_id: str) -> 
         created_ms=listed.created_ms,
         expires_ms=listed.expires_ms,
         now_ms=context.clock(),
+        pool=target(context.settings, listed.lane).pool.name,
     )
     if not taken:
         return 0

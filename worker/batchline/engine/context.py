@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from batchline.budgets import Pool, pool_of
 from batchline.engine.shutdown import Shutdown
 from batchline.errors import InvalidRequest
 from batchline.lanes import Lane, parse_lane
@@ -54,6 +55,8 @@ class Target:
     account: Account | None = None
     facts: Facts | None = None
     endpoint: Endpoint | None = None
+    pool: Pool = Pool(name="")  # noqa: RUF009 - frozen
+    """The budget that its batches count against."""
     problem: InvalidRequest | None = None
 
     @property
@@ -86,4 +89,5 @@ def _find(settings: Settings, name: str) -> Target:
             f"lane {name}: {account.provider} has no endpoint {lane.endpoint!r}; known are {', '.join(known.endpoints)}",
             code="not_configured",
         )
-    return Target(lane=lane, account=account, facts=known, endpoint=endpoint)
+    budgets = known.budgets if account.budgets is None else account.budgets
+    return Target(lane=lane, account=account, facts=known, endpoint=endpoint, pool=pool_of(lane.model, budgets))

@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from batchline import custom_ids
-from batchline.engine import answers
+from batchline.engine import answers, budgets
 from batchline.engine.context import Context, Target, target
 from batchline.engine.entries import read_envelope
 from batchline.errors import KeyRefused, NotFound, Permanent
@@ -28,9 +28,6 @@ from batchline.store.records import Batch, Owed
 log = structlog.get_logger("batchline.refusals")
 
 PAGE = 500
-BUSY_AGAIN_S = 60.0
-"""How long a batch waits after its provider said for the first time that its queue is full; each time doubles it."""
-BUSY_MAX_S = 900.0
 BUSY_TIMES = 3
 """So often a batch finds the queue full before waiting alone is thought to be no help."""
 QUEUE_FULL = "token_limit_exceeded"
@@ -96,7 +93,9 @@ def _wait_for_room(context: Context, where: Target, batch: Batch, refusal: Refus
     """Let a batch wait for its provider's queue, or for its file; halve it where it may be larger than the whole queue."""
     times = batch.busy + 1
     context.store.batches.note(batch, busy=times)
-    wait_s = min(BUSY_AGAIN_S * 2 ** min(times - 1, 10), BUSY_MAX_S)
+    wait_s = budgets.wait_s(times)
+    if refusal.code == QUEUE_FULL:
+        budgets.lower(context, where, batch, told=_told(refusal))
     too_large = refusal.code == QUEUE_FULL and _may_be_too_large(context, where, batch, refusal, times=times)
     again_ms = context.clock() + int(wait_s * 1000)
     context.store.batches.again(batch, not_before_ms=again_ms, reason=refusal.code)
@@ -127,8 +126,8 @@ def _wait_for_room(context: Context, where: Target, batch: Batch, refusal: Refus
 
 def _may_be_too_large(context: Context, where: Target, batch: Batch, refusal: Refusal, *, times: int) -> bool:
     """Whether a batch that found the queue full so many times may be larger than the whole queue."""
-    limit = _LIMIT.search(refusal.message)
-    small = limit is not None and batch.row_bytes < int(limit[1].replace(",", ""))
+    limit = _told(refusal)
+    small = limit is not None and batch.row_bytes < limit
     records = context.store.batches.records(context.store.batches.open_ids())
     others = [each for each in records if each.id != batch.id and each.account == batch.account and each.state in AWAY]
     if times < (LONG_TIMES if small else BUSY_TIMES):
@@ -140,6 +139,14 @@ def _may_be_too_large(context: Context, where: Target, batch: Batch, refusal: Re
         and target(context.settings, each.lane).lane.model == where.lane.model
         for each in others
     )
+
+
+def _told(refusal: Refusal) -> int | None:
+    """Return the limit in tokens that the provider named."""
+    if refusal.limit is not None:
+        return refusal.limit
+    limit = _LIMIT.search(refusal.message)
+    return int(limit[1].replace(",", "")) if limit else None
 
 
 def _settle_rows(context: Context, where: Target, batch: Batch, rows: tuple[RowRefusal, ...]) -> int:

@@ -64,7 +64,7 @@ def settle(context: Context, where: Target, batch: Batch, provider: Provider, pr
     seen = Pass(proven=batch.proven)
     with leases.kept(context, batch, stoppable=True) as keeper:
         pressure.check_begun(context, batch)
-        for chunk in chunks(provider.results(progress)):
+        for chunk in chunks(provider.results(progress, context.store.batches.sent(batch.id))):
             keeper.check()
             if not seen.proven and not _proves(batch, chunk):
                 _disown(context, batch)

@@ -10,7 +10,8 @@ import msgspec
 import structlog
 
 from batchline import custom_ids
-from batchline.engine import auditor, leases, refusals, transitions
+from batchline.budgets import Pool, Room, most_in_range
+from batchline.engine import auditor, budgets, leases, refusals, transitions
 from batchline.engine.context import Context, Target, target
 from batchline.engine.reconciler import reconcile
 from batchline.engine.rendering import Overflow, Rendered, Rendering
@@ -27,8 +28,11 @@ RIDE_AHEAD_S = 60.0
 """Retries due within this time ride along, rather than making a batch of their own soon after."""
 CREATES_FULL_MS = 30_000
 """How long to wait when an account has used up its creates of this hour."""
+NO_ROOM_MS = 2_000
+"""How long a batch waits whose budget is in use, before it looks again."""
 TWIN_MS = 1_000
 """How long to wait while another create with as many rows runs, at a provider without tags."""
+TOO_MANY = 429
 NOT_DURABLE_MS = 5_000
 """How long to wait after an intent that was not acknowledged as durable."""
 NotNow = IntentAnswer | Literal["replaced"]
@@ -85,6 +89,9 @@ def _submit_or_hand_back(context: Context, where: Target, batch: Batch, store: s
 
 def _submit_cut(context: Context, where: Target, batch: Batch, store: str) -> None:
     """Render the batch, upload it, put the intent on record and create it."""
+    room = context.store.batches.room(batch.account, where.pool, besides=batch.id, now_ms=context.clock())
+    if _waits_for_room(context, where, batch, room):
+        return
     _let_ride(context, where, batch)
     nonce = custom_ids.new_nonce(context.dice)
     provider = context.provider(where.lane.account) if where.account else None
@@ -93,7 +100,17 @@ def _submit_cut(context: Context, where: Target, batch: Batch, store: str) -> No
         leases.kept(context, batch, stoppable=True) as keeper,
         tempfile.TemporaryFile(dir=spool) as rows,
     ):
-        rendered = Rendering(context, where, batch, provider=provider, nonce=nonce, rows=rows).run(keeper)
+        rendering = Rendering(
+            context,
+            where,
+            batch,
+            provider=provider,
+            nonce=nonce,
+            rows=rows,
+            caps=_caps(room),
+            keep_ids=_is_inline(where),
+        )
+        rendered = rendering.run(keeper)
         rendered.store = store
         if rendered.overflow:
             _split(context, batch, rendered, rendered.overflow)
@@ -101,6 +118,34 @@ def _submit_cut(context: Context, where: Target, batch: Batch, store: str) -> No
             transitions.settled(context, where, batch, waste_nano=0)
             return
         _send(context, where, batch, provider, rows, keeper, nonce=nonce, rendered=rendered)
+
+
+def _waits_for_room(context: Context, where: Target, batch: Batch, room: Room) -> bool:
+    """Put a batch back whose budget has no room, before it is rendered in vain. One that is to be cancelled needs none."""
+    caps = _caps(room)
+    if (
+        where.account is None
+        or batch.cancel_ms
+        or room.takes(tokens=_part(batch.tokens, caps.tokens), requests=_part(batch.requests, caps.requests))
+    ):
+        return False
+    log.debug("batch.waits_for_room", batch=batch.id, lane=batch.lane, pool=where.pool.name, sent=room.tokens)
+    context.store.batches.release(batch, agenda=keys.AGENDA_ACCUMULATE, next_ms=context.clock() + NO_ROOM_MS)
+    return True
+
+
+def _caps(room: Room) -> Pool:
+    """Return what one batch may have of its budget."""
+    limits = room.limits
+    return Pool(name=limits.name, tokens=most_in_range(limits.tokens), requests=most_in_range(limits.requests))
+
+
+def _part(estimate: int, cap: int | None) -> int:
+    return max(1, min(estimate, cap or estimate))
+
+
+def _is_inline(where: Target) -> bool:
+    return where.account is not None and where.account.inline
 
 
 def _let_ride(context: Context, where: Target, batch: Batch) -> None:
@@ -167,7 +212,14 @@ def _commit(
     if time.monotonic() - asked > settings.lease_seconds:
         # A worker that was frozen right here must not create late: its lease no longer covers the call.
         raise LeaseLost(f"batch {batch.id}: too late to create after the intent; it will be reconciled")
-    sent = msgspec.structs.replace(batch, state="submitting", nonce=job.nonce, rows=job.rows, intent_ms=job.intent_ms)
+    sent = msgspec.structs.replace(
+        batch,
+        state="submitting",
+        nonce=job.nonce,
+        rows=job.rows,
+        intent_ms=job.intent_ms,
+        sent_tokens=rendered.tokens,
+    )
     in_time = msgspec.structs.replace(job, send_by=asked + settings.lease_seconds + settings.create_timeout / 2)
     _create(context, where, sent, provider, rows, in_time)
 
@@ -187,6 +239,7 @@ def _not_now(context: Context, batch: Batch, rendered: Rendered, answer: NotNow)
         "twin_reconciling": TWIN_MS,
         "cancelled": 0,
         "replaced": 0,
+        "no_room": NO_ROOM_MS,
     }
     context.store.batches.release(batch, agenda=keys.AGENDA_ACCUMULATE, next_ms=now_ms + waits[answer])
 
@@ -202,6 +255,7 @@ def _job(where: Target, batch: Batch, nonce: str, rendered: Rendered, *, now_ms:
         intent_ms=now_ms,
         lane=lane.name,
         beta=lane.beta,
+        version=lane.version,
     )
 
 
@@ -226,6 +280,10 @@ def _intend(context: Context, where: Target, batch: Batch, job: Job, rendered: R
         now_ms=job.intent_ms,
         call_s=context.settings.create_timeout,
         max_creates=account.creates_per_hour or 10**9,
+        pool=where.pool,
+        tokens=rendered.tokens,
+        body_bytes=rendered.body_bytes,
+        sent=() if job.input_ref else rendered.custom_ids,
         tagged=facts.tagged,
     )
     if answer == "durable" and str(context.store.durability.identity()) != rendered.store:
@@ -239,7 +297,10 @@ def _create(context: Context, where: Target, batch: Batch, provider: Provider, r
         created = provider.create(rows, job, timeout_s=context.settings.create_timeout)
     except Ambiguous as error:
         transitions.ambiguous(context, batch, reason=str(error))
-    except (Retryable, KeyRefused) as error:
+    except Retryable as error:
+        _not_created(context, where, batch, error)
+        _forget_upload(provider, job)
+    except KeyRefused as error:
         until = transitions.trouble(context, batch, error)
         context.store.batches.again(batch, not_before_ms=until, reason=error.code or "retryable")
         _forget_upload(provider, job)
@@ -248,6 +309,15 @@ def _create(context: Context, where: Target, batch: Batch, provider: Provider, r
         _forget_upload(provider, job)
     else:
         transitions.submitted(context, batch, created, rows=job.rows, how="created")
+
+
+def _not_created(context: Context, where: Target, batch: Batch, error: Retryable) -> None:
+    """Nothing was created, for no fault of the batch: it goes again, without an attempt used."""
+    if error.status == TOO_MANY:
+        until = budgets.no_room(context, where, batch, error)
+    else:
+        until = transitions.trouble(context, batch, error)
+    context.store.batches.again(batch, not_before_ms=until, reason=error.code or "retryable")
 
 
 def _put_off(context: Context, batch: Batch, error: ProviderError) -> None:

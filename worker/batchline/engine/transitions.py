@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 
+from batchline.budgets import NOTHING_OBSERVED, Observed, observed
 from batchline.engine.context import Context, Target
 from batchline.errors import ProviderError
 from batchline.lanes import next_poll_s
@@ -123,11 +124,25 @@ def settled(context: Context, where: Target, batch: Batch, *, waste_nano: int) -
         turnaround_bucket=time_bucket((batch.ended_ms - batch.submitted_ms) / 1000),
         size_bucket=size_bucket(batch.rows),
         refs=_files(where, batch),
+        observed=_observed(context, batch),
     )
     if done is None:
         return False
     log.info("batch.settled", **figures(done))
     return True
+
+
+def _observed(context: Context, batch: Batch) -> Observed:
+    """Return what a batch's answers tell of how many bytes a token has in its lane."""
+    record = context.store.batches.get(batch.id) if batch.body_bytes else None
+    if record is None or record.state != "ended" or record.orphan:
+        return NOTHING_OBSERVED
+    return observed(
+        rows=record.rows,
+        succeeded=record.succeeded,
+        body_bytes=record.body_bytes,
+        input_tokens=record.input_tokens,
+    )
 
 
 def _files(where: Target, batch: Batch) -> list[str]:

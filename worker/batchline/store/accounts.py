@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from batchline.budgets import Pool, lower_of
 from batchline.store import files, keys
 from batchline.store.connection import Connection
 from batchline.store.records import text
@@ -17,10 +18,18 @@ MOST_FILES = 10_000
 """Most files that are counted: the figure is for people, and a scrape must stay short."""
 
 
+class PoolUse(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a budget is in use, waiting batches included, and what is believed to be its limit for a while."""
+
+    tokens: int = 0
+    requests: int = 0
+    believed: Pool | None = None
+
+
 class AccountFacts(msgspec.Struct, frozen=True, kw_only=True):
     """An account as the store knows it. Times are unix ms.
 
-    ``batches``, ``requests`` and ``tokens`` (estimated) take up its room; ``creates`` are of the last hour. ``errors`` counts
+    ``batches``, ``requests`` and ``tokens`` (estimated) take up its room, also by pool; ``creates`` are of the last hour. ``errors`` counts
     the provider calls that failed, by ``call:code``. ``files`` wait to be deleted, ``files_failed`` could not be so far.
     """
 
@@ -28,6 +37,7 @@ class AccountFacts(msgspec.Struct, frozen=True, kw_only=True):
     batches: int = 0
     requests: int = 0
     tokens: int = 0
+    pools: Mapping[str, PoolUse] = msgspec.field(default_factory=dict)
     creates: int = 0
     down_until: int = 0
     ambiguous: int = 0
@@ -43,6 +53,12 @@ class Accounts:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    def believed(self, names: Sequence[str], *, now_ms: int) -> dict[tuple[str, str], Pool]:
+        """Read what providers seem to take for a while, by account and pool."""
+        found = self._connection.run_many([("HGETALL", keys.account_believed(name)) for name in names])
+        known = {name: _believed(believed, now_ms) for name, believed in zip(names, found, strict=True)}
+        return {(name, pool): limits for name, pools in known.items() for pool, limits in pools.items()}
+
     def facts(self, names: Sequence[str], *, now_ms: int) -> list[AccountFacts]:
         """Read what the store knows of these accounts. Raises StoreError."""
         due = _by_account(self._connection.run("ZRANGE", keys.FILES, 0, MOST_FILES - 1))
@@ -51,8 +67,21 @@ class Accounts:
         found = self._connection.run_many(commands)
         each = len(commands) // len(names) if names else 1
         return [
-            _facts(name, found[at * each : (at + 1) * each], due[name], failed[name]) for at, name in enumerate(names)
+            _facts(name, found[at * each : (at + 1) * each], due[name], failed[name], now_ms)
+            for at, name in enumerate(names)
         ]
+
+
+def _believed(lowered: Mapping[bytes, bytes], now_ms: int) -> dict[str, Pool]:
+    """Return what is still believed of each pool: the lower of what was named and what was guessed."""
+    pools: dict[str, Pool] = {}
+    for field, raw in lowered.items():
+        name = text(field).partition("|")[2]
+        tokens, requests, until = map(int, raw.split(b":"))
+        if until > now_ms:
+            limits = Pool(name=name, tokens=tokens or None, requests=requests or None)
+            pools[name] = lower_of(pools.get(name, limits), limits)
+    return pools
 
 
 def _commands(name: str, now_ms: int) -> list[tuple[str | int, ...]]:
@@ -62,17 +91,19 @@ def _commands(name: str, now_ms: int) -> list[tuple[str | int, ...]]:
         ("HMGET", keys.account(name), "down_until", "ambiguous"),
         ("HLEN", keys.account_duplicates(name)),
         ("HGETALL", keys.account_errors(name)),
+        ("HGETALL", keys.account_believed(name)),
     ]
 
 
-def _facts(name: str, found: list[Any], due: int, failed: int) -> AccountFacts:
-    rooms, creates, (down_until, ambiguous), duplicates, errors = found
-    taken = [text(room).split(":") for room in rooms]
+def _facts(name: str, found: list[Any], due: int, failed: int, now_ms: int) -> AccountFacts:
+    rooms, creates, (down_until, ambiguous), duplicates, errors, lowered = found
+    taken = [_room(raw) for raw in rooms]
     return AccountFacts(
         name=name,
         batches=len(taken),
-        requests=sum(int(requests) for requests, _ in taken),
-        tokens=sum(int(tokens) for _, tokens in taken),
+        requests=sum(room.requests for room in taken),
+        tokens=sum(room.tokens for room in taken),
+        pools=_pools(taken, lowered, now_ms),
         creates=int(creates),
         down_until=int(down_until or 0),
         ambiguous=int(ambiguous or 0),
@@ -81,6 +112,29 @@ def _facts(name: str, found: list[Any], due: int, failed: int) -> AccountFacts:
         files=due,
         files_failed=failed,
     )
+
+
+class _Room(msgspec.Struct, frozen=True):
+    requests: int
+    tokens: int
+    pool: str
+
+
+def _room(raw: bytes) -> _Room:
+    requests, tokens, _sent, rest = text(raw).split(":", 3)
+    return _Room(int(requests), int(tokens), rest.split("|", 1)[0])
+
+
+def _pools(taken: list[_Room], lowered: Mapping[bytes, bytes], now_ms: int) -> dict[str, PoolUse]:
+    believed = _believed(lowered, now_ms)
+    return {
+        name: PoolUse(
+            tokens=sum(room.tokens for room in taken if room.pool == name),
+            requests=sum(room.requests for room in taken if room.pool == name),
+            believed=believed.get(name),
+        )
+        for name in {room.pool for room in taken} | believed.keys()
+    }
 
 
 def _by_account(names: Sequence[bytes]) -> Counter[str]:

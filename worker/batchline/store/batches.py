@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal, cast
 
+from batchline.budgets import NOTHING_OBSERVED, PARTS, SLIVER, Observed, Pool, Room
 from batchline.lanes import Lane, OpenRange, Trigger
 from batchline.store import days, files, keys
 from batchline.store.connection import Argument, Connection
@@ -30,7 +31,9 @@ RATIO_BUCKETS = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 1)
 """Upper bounds of the ledger's histogram of the error ratio of finished batches."""
 
 
-IntentAnswer = Literal["durable", "not_durable", "creates", "twin_submitting", "twin_reconciling", "cancelled"]
+IntentAnswer = Literal[
+    "durable", "not_durable", "creates", "twin_submitting", "twin_reconciling", "cancelled", "no_room"
+]
 
 
 class Batches:
@@ -61,9 +64,14 @@ class Batches:
         now_ms: int,
         max_open: int,
         max_creates: int,
+        pool: Pool,
+        squeeze: bool = False,
         riders_only: bool = False,
     ) -> CutAnswer:
-        """Cut the open range as seen into a batch that waits for its claim, if the account has room."""
+        """Cut the open range as seen into a batch that waits for its claim, if the account and the lane's budget have room.
+
+        ``squeeze``: only what is kept for small batches of its budget is to be had.
+        """
         where = [
             keys.walk(lane.name),
             keys.batch(batch_id),
@@ -74,6 +82,7 @@ class Batches:
             keys.ledger(lane.base),
             keys.LEDGERS,
             keys.retry(lane.name),
+            keys.account_believed(lane.account),
         ]
         arguments: list[Argument] = [
             batch_id,
@@ -86,6 +95,7 @@ class Batches:
             max_creates,
         ]
         arguments += [self._lease_ms, lane.base, keys.batch(""), int(riders_only)]
+        arguments += [pool.name, pool.tokens or 0, pool.requests or 0, SLIVER, PARTS, int(squeeze)]
         return cast("CutAnswer", text(self._connection.call("cut", where, arguments)))
 
     def ride(self, batch: Batch, *, horizon_ms: int, max_requests: int) -> int:
@@ -134,13 +144,19 @@ class Batches:
         now_ms: int,
         call_s: float,
         max_creates: int,
+        pool: Pool,
+        tokens: int,
+        body_bytes: int,
+        sent: Sequence[str] = (),
         tagged: bool = True,
     ) -> IntentAnswer:
         """cut → submitting, with a lease for the whole call; the create may only follow the answer ``durable``.
 
         ``creates``: this hour's creates are used up. ``twin_...``: no tags, and another intent with as
         many rows is open. ``cancelled``: after ``batch`` was read; what was rendered may hold what nobody wants any more.
+        ``no_room``: its budget is in use; the batch keeps the room that it wants, and waits.
         ``not_durable``: it is on record, but not acknowledged; take it back with ``again``.
+        ``tokens`` is the estimate for all rows, ``sent`` their custom_ids in order where no file has them.
         """
         arguments: list[Argument] = [
             batch.fence,
@@ -156,13 +172,22 @@ class Batches:
             keys.batch(""),
             batch.cancel_ms,
         ]
-        where = [keys.batch(batch.id), keys.account_creates(batch.account), keys.account_intents(batch.account)]
+        arguments += [tokens, body_bytes, pool.name, pool.tokens or 0, pool.requests or 0, SLIVER, "\n".join(sent)]
+        where = [
+            keys.batch(batch.id),
+            keys.account_creates(batch.account),
+            keys.account_intents(batch.account),
+            keys.account_open(batch.account),
+            keys.account_believed(batch.account),
+            keys.sent(batch.id),
+        ]
         answer, durable = self._durability.call("intent", where, arguments)
         refusals: dict[int, IntentAnswer] = {
             0: "creates",
             -1: "twin_submitting",
             -2: "twin_reconciling",
             -3: "cancelled",
+            -4: "no_room",
         }
         if int(answer) in refusals:
             return refusals[int(answer)]
@@ -190,6 +215,7 @@ class Batches:
             keys.AGENDA_ACCUMULATE,
             keys.AGENDA_POLL,
             keys.account_intents(batch.account),
+            keys.account_open(batch.account),
         ]
         nonce, rows = forgotten or ("", 0)
         arguments: list[Argument] = [batch.fence, batch.id, provider_id, submitted_ms, expires_ms, first_poll_ms]
@@ -218,6 +244,7 @@ class Batches:
         claim = keys.provider_batch(batch.account, batch.provider_id) if batch.provider_id else keys.batch(batch.id)
         intents = keys.account_intents(batch.account)
         where = [keys.batch(batch.id), keys.AGENDA_ACCUMULATE, keys.AGENDA_POLL, claim, intents, keys.FILES]
+        where += [keys.account_open(batch.account), keys.sent(batch.id)]
         arguments: list[Argument] = [batch.fence, batch.id, not_before_ms, reason, CLAIM_KEPT_S]
         arguments += [not_before_ms + self._files_kept_ms, files.named(batch.account, "")]
         self._connection.call("again", where, arguments)
@@ -273,6 +300,8 @@ class Batches:
         turnaround_bucket: int,
         size_bucket: int,
         refs: Sequence[str] = (),
+        why_waste: str = "unmatched",
+        observed: Observed = NOTHING_OBSERVED,
     ) -> Batch | None:
         """ended or cut → settled; None when the batch still carries something: settle or retry that first.
 
@@ -294,16 +323,50 @@ class Batches:
             keys.FILES,
             keys.day(day := days.name(lane, now_ms)),
             keys.DAYS,
+            keys.walk(batch.lane),
+            keys.sent(batch.id),
         ]
         turnaround_ms = max(0, batch.ended_ms - batch.submitted_ms)
         arguments: list[Argument] = [batch.fence, batch.id, now_ms, waste_nano, kept_s, CLAIM_KEPT_S, lane.base]
         arguments += [turnaround_bucket, turnaround_ms, size_bucket, batch.rows, sweep_entries(batch)]
         arguments += [now_ms + self._files_kept_ms, day, self._ledger_kept_s, ",".join(map(str, RATIO_BUCKETS))]
+        arguments += [why_waste, f"{observed.per_token:.6f}", f"{observed.weight:.6f}", observed.default]
         arguments += [files.named(batch.account, ref) for ref in refs]
         answer = self._connection.call("settled", where, arguments)
         while answer == b"more":
             answer = self._connection.call("settled", where, arguments)
         return batch_record(pairs(answer)) if isinstance(answer, list) else None
+
+    def sent(self, batch_id: str) -> list[str]:
+        """Return the custom_ids of a batch in the order of its rows; none where they went in a file."""
+        found: bytes | None = self._connection.run("GET", keys.sent(batch_id))
+        return text(found).split("\n") if found else []
+
+    def room(self, account: str, pool: Pool, *, besides: str, now_ms: int) -> Room:
+        """Return the room of a budget, apart from one batch."""
+        where = [keys.account_open(account), keys.account_believed(account)]
+        arguments: list[Argument] = [pool.name, pool.tokens or 0, pool.requests or 0, now_ms, besides]
+        tokens, requests, batches, max_tokens, max_requests = map(int, self._connection.call("room", where, arguments))
+        limits = Pool(name=pool.name, tokens=max_tokens or None, requests=max_requests or None)
+        return Room(limits=limits, tokens=tokens, requests=requests, batches=batches)
+
+    def lower(
+        self,
+        batch: Batch,
+        pool: Pool,
+        *,
+        tokens: int,
+        requests: int,
+        told: int | None,
+        now_ms: int,
+        told_for_s: float,
+        guess_for_s: float,
+    ) -> int:
+        """Believe for a while that the provider takes less than was thought; returns how much, 0 if nothing was learned."""
+        where = [keys.account_open(batch.account), keys.account_believed(batch.account)]
+        arguments: list[Argument] = [pool.name, batch.id, tokens, requests, pool.unit, told or 0]
+        arguments += [now_ms, int(told_for_s * 1000), int(guess_for_s * 1000), SLIVER]
+        return int(self._connection.call("lower", where, arguments))
 
     def ring(self, agenda: str, *, now_ms: int, most: int = 100) -> list[str]:
         """Return the batches whose time has come; each rings again after a lease if nobody takes it."""

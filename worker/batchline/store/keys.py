@@ -76,8 +76,18 @@ def account(name: str) -> str:
 
 
 def account_open(name: str) -> str:
-    """Return the hash of the batches that take up the account's room: batch id to ``requests:tokens``."""
+    """Return the hash of the batches that take up the account's room: batch id to ``requests:tokens:sent:pool|lane``."""
     return f"batchline:account:{name}:open"
+
+
+def account_believed(name: str) -> str:
+    """Return the hash of what the provider seems to take for a while: pool to ``tokens:requests:until``."""
+    return f"batchline:account:{name}:believed"
+
+
+def sent(batch_id: str) -> str:
+    """Return the custom_ids of a batch in the order of its rows, where these went in the create call."""
+    return f"batchline:batch:{batch_id}:sent"
 
 
 def account_creates(name: str) -> str:

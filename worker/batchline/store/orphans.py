@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from batchline.budgets import BYTES_PER_TOKEN
 from batchline.store import keys
 from batchline.store.connection import Argument, Connection
 from batchline.store.records import Batch, text
@@ -55,6 +56,7 @@ class Orphans:
         created_ms: int,
         expires_ms: int,
         now_ms: int,
+        pool: str,
     ) -> bool:
         """Put a provider's batch on record as one of ours; False when it is claimed already."""
         where = [
@@ -63,6 +65,7 @@ class Orphans:
             keys.AGENDA_POLL,
         ]
         arguments: list[Argument] = [batch_id, lane, account, provider_id, nonce, rows, created_ms, expires_ms, now_ms]
+        arguments += [pool]
         return bool(self._connection.call("adopt", where, arguments))
 
     def embark(
@@ -84,5 +87,5 @@ class Orphans:
             *waiting,
         ]
         ends = keys.riders("").removeprefix(keys.batch(""))
-        arguments: list[Argument] = [batch.fence, record, int(last), keys.batch(""), ends, *entries]
+        arguments: list[Argument] = [batch.fence, record, int(last), keys.batch(""), ends, BYTES_PER_TOKEN, *entries]
         return int(self._connection.call("embark", where, arguments))

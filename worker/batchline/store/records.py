@@ -10,7 +10,7 @@ import msgspec
 from batchline.lanes import OpenRange, Trigger
 
 BatchState = Literal["cut", "submitting", "reconciling", "submitted", "ended", "settled"]
-CutAnswer = Literal["cut", "moved", "waiting", "down", "open", "creates"]
+CutAnswer = Literal["cut", "moved", "waiting", "down", "open", "creates", "tokens", "requests"]
 ClaimAnswer = Literal["gone", "settled", "held", "early"]
 
 
@@ -41,11 +41,18 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     lease_until: int = 0
     reason: str = ""
     again: int = 0
+    pool: str = ""
+    """Under which name its tokens and requests count against a budget of its account."""
+    per_token: float = 0.0
+    """Bytes of body per token, as estimated when it was cut; 0 where its lane had no estimate of its own."""
     busy: int = 0
     """How often its provider said that it has no room for it."""
     nonce: str = ""
     rows: int = 0
     row_bytes: int = 0
+    sent_tokens: int = 0
+    """What its rows are estimated to have in tokens of input, riders included; and the bytes of their bodies."""
+    body_bytes: int = 0
     input_ref: str = ""
     intent_ms: int = 0
     asked_ms: int = 0
@@ -163,7 +170,7 @@ def owed_record(row: list[bytes]) -> Owed:
 
 def open_range(row: list[bytes]) -> OpenRange:
     """Build an open range from a row of ``look``."""
-    lane, unwalked, since, last, requests, total, tokens, full, retry = row
+    lane, unwalked, since, last, requests, total, tokens, full, retry, cut_ms = row
     return OpenRange(
         lane=text(lane),
         unwalked=int(unwalked) > 0,
@@ -174,6 +181,7 @@ def open_range(row: list[bytes]) -> OpenRange:
         tokens=int(tokens),
         full=msgspec.convert(text(full), Trigger) if full else None,
         retry_ms=int(float(retry)) if retry else None,
+        cut_ms=int(cut_ms),
     )
 
 

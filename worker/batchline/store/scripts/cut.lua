@@ -1,19 +1,24 @@
 #!lua flags=allow-oom
 -- Cut a lane's open range into a batch in state `cut`, if the account has room for it. The batch waits for a claim; its
 -- agenda rings again later, in case the doorbell that the caller sends is lost.
--- KEYS 1 walk (hash)  2 batch (hash)  3 the account's open batches (hash: B -> requests:tokens)  4 the account's creates (zset)
+-- KEYS 1 walk (hash)  2 batch (hash)  3 the account's open batches (hash)  4 the account's creates (zset)
 --      5 the account (hash)  6 agenda of the accumulate role (zset)  7 ledger (hash)  8 ledgers (zset)  9 retry pool (zset)
+--      10 the account's believed limits (hash)
 -- ARGV 1 batch id  2 lane  3 account  4 the end of the open range as the caller saw it  5 trigger  6 now (ms)
 --      7 most open batches  8 most creates an hour  9 ring again after (ms)  10 ledger name  11 key prefix of batches
 --      12 '1' for a batch of riders alone: the open range stays as it is
+--      13 pool of the lane's budget  14 most tokens  15 most requests in it (0: no limit known)
+--      16 the share of it that is kept for small batches of lanes that have nothing open  17 into how many batches a lane
+--      divides the rest  18 '1' where only that sliver is to be had
 -- Returns 'cut', or why not: 'moved' (the range is not as seen, or there is nothing to cut), 'waiting' (a batch of this lane waits in `cut`),
---   'down' (the provider fails), 'open' or 'creates' (no room).
+--   'down' (the provider fails), 'open', 'creates', 'tokens' or 'requests' (no room).
 --@include listed
+--@include room
 local id, now = ARGV[1], tonumber(ARGV[6])
 if redis.call('EXISTS', KEYS[2]) == 1 then
   return 'cut'
 end
-local open = redis.call('HMGET', KEYS[1], 'last', 'cut', 'requests', 'bytes', 'tokens', 'largest', 'cutting')
+local open = redis.call('HMGET', KEYS[1], 'last', 'cut', 'requests', 'bytes', 'tokens', 'largest', 'cutting', 'per_token')
 local last, riders_only = open[1] or '0-0', ARGV[12] == '1'
 if last ~= ARGV[4] then
   return 'moved'
@@ -33,6 +38,18 @@ end
 if redis.call('ZCOUNT', KEYS[4], now - 3600000, '+inf') >= tonumber(ARGV[8]) then
   return 'creates'
 end
+local limits = room_limits(KEYS[10], ARGV[13], ARGV[14], ARGV[15], now)
+local used, sliver = room_used(KEYS[3], ARGV[13], ARGV[2], '', false), tonumber(ARGV[16])
+-- What is more than its part is sent in parts; riders are counted when they are aboard.
+local asked = {requests = 0, tokens = 0}
+if not riders_only then
+  asked.requests = math.min(tonumber(open[3] or 0), part(limits.requests, sliver, ARGV[17]))
+  asked.tokens = math.min(tonumber(open[5] or 0), part(limits.tokens, sliver, ARGV[17]))
+end
+local full = no_room(used, limits, asked.requests, asked.tokens, sliver, not used.lane, ARGV[18] == '1')
+if full then
+  return full
+end
 
 local range = {after = open[2] or '0-0', last = last, requests = open[3] or 0, bytes = open[4] or 0, tokens = open[5] or 0}
 if riders_only then
@@ -41,12 +58,12 @@ end
 redis.call('HSET', KEYS[2], 'id', id, 'lane', ARGV[2], 'account', ARGV[3], 'state', 'cut', 'trigger', ARGV[5],
            'after', range.after, 'last', range.last, 'requests', range.requests, 'bytes', range.bytes,
            'tokens', range.tokens, 'largest', open[6] or 0, 'riders', 0, 'cut_ms', now,
-           'fence', 0, 'holder', '', 'lease_until', 0)
+           'fence', 0, 'holder', '', 'lease_until', 0, 'pool', ARGV[13], 'per_token', open[8] or 0)
 if not riders_only then
   redis.call('HSET', KEYS[1], 'cut', last, 'last', last, 'since', '', 'requests', 0, 'bytes', 0, 'tokens', 0, 'full', '')
 end
-redis.call('HSET', KEYS[1], 'cutting', id)
-redis.call('HSET', KEYS[3], id, range.requests .. ':' .. range.tokens)
+redis.call('HSET', KEYS[1], 'cutting', id, 'cut_ms', now)
+redis.call('HSET', KEYS[3], id, room_entry(asked.requests, asked.tokens, '0', ARGV[13], ARGV[2]))
 redis.call('ZADD', KEYS[6], now + tonumber(ARGV[9]), id)
 redis.call('HINCRBY', KEYS[7], 'cut:' .. ARGV[5], 1)
 list_ledger(KEYS[8], ARGV[10], now)

@@ -6,7 +6,8 @@
 -- ARGV 1 fence  2 batch id  3 provider id  4 when to look at the provider (ms)
 -- Returns 1. Errors LEASELOST, STATE.
 --@include fence
-local batch = redis.call('HMGET', KEYS[1], 'state', 'provider_id', 'disowned', 'requests', 'tokens')
+--@include room
+local batch = redis.call('HMGET', KEYS[1], 'state', 'provider_id', 'disowned', 'rows', 'sent_tokens', 'pool', 'lane')
 local disowned = batch[3] or ''
 if batch[1] == 'reconciling' and string.find(disowned .. ' ', ARGV[3] .. ' ', 1, true) then
   return 1
@@ -20,7 +21,7 @@ end
 redis.call('HDEL', KEYS[1], 'provider_id', 'submitted_ms', 'expires_ms', 'outcome', 'ended_ms', 'results', 'proven')
 redis.call('HSET', KEYS[1], 'state', 'reconciling', 'disowned', disowned .. (disowned == '' and '' or ' ') .. ARGV[3],
            'next_ms', ARGV[4], 'lease_until', 0)
-redis.call('HSET', KEYS[5], ARGV[2], batch[4] .. ':' .. batch[5])
+redis.call('HSET', KEYS[5], ARGV[2], room_entry(batch[4] or 0, batch[5] or 0, '1', batch[6] or '', batch[7]))
 redis.call('ZREM', KEYS[4], ARGV[2])
 redis.call('ZADD', KEYS[3], ARGV[4], ARGV[2])
 return 1

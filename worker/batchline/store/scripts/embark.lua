@@ -2,14 +2,17 @@
 -- Make entries riders of a batch that the audit brought back, so that nothing sends them again while it may still answer
 -- them: those that nobody carries, beyond the last cut or in the retry pool, and those that a batch in `cut` carries,
 -- which loses its lease then: what its worker has rendered must not be created any more. The others are left where they are.
--- With riders the batch takes room of the account: one without may be another installation's, which has the same key.
+-- With riders the batch takes room of the account, as much as their bodies make: one without may be another installation's,
+-- which has the same key.
 -- KEYS 1 batch (hash)  2 riders (zset)  3 requests (stream)  4 attempts (hash)  5 retry pool (zset)  6 walk (hash)
 --      7 the account's open batches (hash)  then of each batch of the lane that was seen in `cut`: itself (hash), its riders (zset)
 -- ARGV 1 fence  2 attempts record of an entry that was never retried (JSON)  3 '1' when these are the last
---      4 key prefix of batches  5 what their riders' keys end with  6.. entry ids
+--      4 key prefix of batches  5 what their riders' keys end with  6 bytes per token, until the lane
+--      has an estimate of its own  7.. entry ids
 -- Returns how many ride along now. Error LEASELOST.
 --@include fence
 --@include carry
+--@include room
 local cut = redis.call('HGET', KEYS[6], 'cut') or '0-0'
 local waiting = {}
 for i = 8, #KEYS, 2 do
@@ -36,10 +39,21 @@ local function free(entry)
   return beyond(entry, cut) and redis.call('HEXISTS', KEYS[4], entry) == 0
 end
 
-local moved = 0
-for i = 6, #ARGV do
+local function body_bytes(fields)
+  for i = 1, #fields, 2 do
+    if fields[i] == 'body' then
+      return #fields[i + 1]
+    end
+  end
+  return 0
+end
+
+local moved, bytes = 0, 0
+for i = 7, #ARGV do
   local entry = ARGV[i]
-  if #redis.call('XRANGE', KEYS[3], entry, entry) == 1 and free(entry) then
+  local found = redis.call('XRANGE', KEYS[3], entry, entry)[1]
+  if found and free(entry) then
+    bytes = bytes + body_bytes(found[2])
     redis.call('ZADD', KEYS[2], 0, entry)
     redis.call('HSETNX', KEYS[4], entry, ARGV[2])
     redis.call('ZREM', KEYS[5], entry)
@@ -47,9 +61,11 @@ for i = 6, #ARGV do
   end
 end
 redis.call('HINCRBY', KEYS[1], 'riders', moved)
-local batch = redis.call('HMGET', KEYS[1], 'id', 'state')
+local per_token = tonumber(redis.call('HGET', KEYS[6], 'per_token') or ARGV[6])
+redis.call('HINCRBY', KEYS[1], 'sent_tokens', math.ceil(bytes / per_token))
+local batch = redis.call('HMGET', KEYS[1], 'id', 'state', 'riders', 'sent_tokens', 'pool', 'lane')
 if moved > 0 and batch[2] == 'submitted' then
-  redis.call('HSETNX', KEYS[7], batch[1], '0:0')
+  redis.call('HSET', KEYS[7], batch[1], room_entry(batch[3], batch[4], '1', batch[5] or '', batch[6]))
 end
 if ARGV[3] == '1' then
   redis.call('HDEL', KEYS[1], 'embarks')

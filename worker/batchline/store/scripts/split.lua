@@ -8,8 +8,17 @@
 --      9 not before (ms) of the new batch
 -- Returns how many riders were moved. Errors LEASELOST, STATE.
 --@include fence
+--@include room
 local batch = redis.call('HMGET', KEYS[1], 'state', 'lane', 'account', 'trigger', 'cut_ms', 'largest', 'last',
-                         'requests', 'bytes', 'tokens', 'id')
+                         'requests', 'bytes', 'tokens', 'id', 'pool', 'per_token')
+local pool = batch[12] or ''
+
+-- Neither half waits for more room than the whole has.
+local requests_kept, tokens_kept = string.match(redis.call('HGET', KEYS[5], batch[11]) or '', ROOM)
+local function part_of_room(requests, tokens)
+  return room_entry(math.min(requests, tonumber(requests_kept or 0)), math.min(tokens, tonumber(tokens_kept or 0)), '0', pool, batch[2])
+end
+
 if batch[1] ~= 'cut' then
   return redis.error_reply('STATE split needs a batch in cut, this one is ' .. tostring(batch[1]))
 end
@@ -22,12 +31,12 @@ if redis.call('EXISTS', KEYS[2]) == 0 then
   redis.call('HSET', KEYS[2], 'id', ARGV[2], 'state', 'cut', 'lane', batch[2], 'account', batch[3], 'trigger', batch[4],
              'cut_ms', batch[5], 'largest', batch[6], 'after', after, 'last', batch[7], 'requests', requests,
              'bytes', bytes, 'tokens', tokens, 'riders', 0, 'fence', 0, 'holder', '', 'lease_until', 0,
-             'next_ms', ARGV[9])
-  redis.call('HSET', KEYS[5], ARGV[2], requests .. ':' .. tokens)
+             'next_ms', ARGV[9], 'pool', pool, 'per_token', batch[13] or 0)
+  redis.call('HSET', KEYS[5], ARGV[2], part_of_room(requests, tokens))
   redis.call('ZADD', KEYS[6], ARGV[9], ARGV[2])
   if at ~= '' then
     redis.call('HSET', KEYS[1], 'last', at, 'requests', ARGV[4], 'bytes', ARGV[5], 'tokens', ARGV[6])
-    redis.call('HSET', KEYS[5], batch[11], ARGV[4] .. ':' .. ARGV[6])
+    redis.call('HSET', KEYS[5], batch[11], part_of_room(tonumber(ARGV[4]), tonumber(ARGV[6])))
   end
 end
 local extra = math.min(redis.call('ZCARD', KEYS[3]) - tonumber(ARGV[7]), tonumber(ARGV[8]))

@@ -2,11 +2,12 @@
 -- submitting, reconciling -> submitted: the provider's batch is known and belongs to this one alone. Gives the lease back.
 -- With a nonce also cut -> submitted: the store forgot the intent (a rollback), the provider did not.
 -- KEYS 1 batch (hash)  2 the claim on the provider's batch (string)  3 agenda of accumulate  4 agenda of poll (zsets)
---      5 the account's intents (hash)
+--      5 the account's intents (hash)  6 the account's open batches (hash)
 -- ARGV 1 fence  2 batch id  3 provider id  4 submitted (ms)  5 expires (ms, 0: not told)  6 first poll (ms)
 --      7 '1' when it is proven that the provider's batch is ours  8 nonce of a forgotten attempt, or ''  9 its rows
 -- Returns 1, or 0 when another batch claimed this provider batch. Errors LEASELOST, STATE.
 --@include fence
+--@include room
 local owner = redis.call('GET', KEYS[2])
 if owner and owner ~= ARGV[2] then
   return 0
@@ -26,6 +27,7 @@ local rows = redis.call('HGET', KEYS[1], 'rows')
 if rows and redis.call('HGET', KEYS[5], rows) == ARGV[2] then
   redis.call('HDEL', KEYS[5], rows)
 end
+mark_sent(KEYS[6], ARGV[2], '1')
 redis.call('SET', KEYS[2], ARGV[2])
 redis.call('HSET', KEYS[1], 'state', 'submitted', 'provider_id', ARGV[3], 'submitted_ms', ARGV[4],
            'expires_ms', ARGV[5], 'next_ms', ARGV[6], 'lease_until', 0,

@@ -3,18 +3,18 @@
 -- The ledger of its name is listed then: from here on what the lane took in is counted in metrics.
 -- KEYS 1 requests (stream)  2 walk (hash)  3 ledgers (zset)
 -- ARGV 1 most requests  2 most bytes  3 most tokens (0: no limit)  4 bytes a row adds to its body
---      5 bytes per token (estimate)  6 most entries in this call  7 most body bytes in this call  8 now (ms)
+--      5 bytes per token (estimate, until the lane has one of its own)  6 most entries in this call  7 most body bytes in this call  8 now (ms)
 --      9 ledger name, or '' to list none
 -- Returns {since ms, last, requests, bytes, tokens, full, unwalked 0|1}; full is the limit that stopped the walk, or ''.
 --@include listed
 local max_requests, max_bytes, max_tokens = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local row_bytes, per_token = tonumber(ARGV[4]), tonumber(ARGV[5])
+local row_bytes = tonumber(ARGV[4])
 local entries_left, bytes_left = tonumber(ARGV[6]), tonumber(ARGV[7])
 
-local seen = redis.call('HMGET', KEYS[2], 'last', 'since', 'requests', 'bytes', 'tokens', 'largest', 'full')
+local seen = redis.call('HMGET', KEYS[2], 'last', 'since', 'requests', 'bytes', 'tokens', 'largest', 'full', 'per_token')
 local last, since, full = seen[1] or '0-0', seen[2] or '', seen[7] or ''
 local requests, bytes, tokens = tonumber(seen[3] or 0), tonumber(seen[4] or 0), tonumber(seen[5] or 0)
-local largest = tonumber(seen[6] or 0)
+local largest, per_token = tonumber(seen[6] or 0), tonumber(seen[8] or ARGV[5])
 
 local function body_size(fields)
   for i = 1, #fields, 2 do
