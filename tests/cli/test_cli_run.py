@@ -120,7 +120,7 @@ def test_a_refused_key_is_exit_code_3_and_the_run_can_be_resumed(
             "call": "create",
             "code": "invalid_api_key",
         }
-        store.batches.note_outage(account, now_ms=1_700_000_000_000, message=message, **trouble)
+        store.accounts.note_outage(account, now_ms=1_700_000_000_000, message=message, **trouble)
         return answer(request_id) if account == "openai" else None
 
     workers(respond)

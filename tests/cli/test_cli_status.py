@@ -39,7 +39,7 @@ def test_status_shows_what_is_owed(batchline: Command, store: Store) -> None:
 
 
 def test_status_shows_an_account_in_trouble(batchline: Command, store: Store) -> None:
-    store.batches.note_outage(
+    store.accounts.note_outage(
         "openai", now_ms=1_000, min_s=5, max_s=9, asked_s=None, call="create", code="401", message="the key is wrong"
     )
     assert json.loads(batchline("status", "--json").out)["accounts"][0]["message"] == "the key is wrong"

@@ -244,7 +244,7 @@ class House:
             "reconciling",
             *(x for pair in old.items() for x in pair),
         )
-        self.store.batches.count_duplicate("openai", "batch_twin", now_ms=now_ms)
+        self.store.accounts.count_duplicate("openai", "batch_twin", now_ms=now_ms)
         run("HINCRBY", keys.ledger(CHAT), "list_nano:batch", 5_000_000_000)
         for role in ("accumulate", "poll"):
             self.store.note_tick(role, now_ms - 600_000)

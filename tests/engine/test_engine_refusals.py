@@ -190,7 +190,7 @@ def test_a_file_that_is_too_large_for_the_provider_is_halved_until_it_fits(bench
     bench.drain()
     assert bench.statuses() == {"succeeded": 40}
     assert {reply.attempts for reply in bench.all_replies().values()} == {1}
-    assert bench.store.batches.outage("openai").failures == 0
+    assert bench.store.accounts.outage("openai").failures == 0
     assert bench.bill()["double_executions"] == 0
 
 
@@ -290,7 +290,7 @@ def test_an_upload_that_is_refused_for_good_waits_for_a_person_and_says_so(bench
     bench.first.openai.break_before("upload", refused, refused)
     bench.ask_many(3)
     bench.tick()
-    assert (bench.owed(), bench.store.batches.outage("openai").message) == (3, "upload was refused with 404")
+    assert (bench.owed(), bench.store.accounts.outage("openai").message) == (3, "upload was refused with 404")
     bench.drain()
     assert bench.statuses() == {"succeeded": 3}
 

@@ -47,7 +47,7 @@ def check(bench: Any, asked: int) -> None:
     assert bench.statuses() == {"succeeded": asked}
     assert bench.bill()["double_executions"] == 0
     assert {reply.attempts for reply in bench.all_replies().values()} == {1}
-    assert bench.store.batches.outage("openai").failures == 0
+    assert bench.store.accounts.outage("openai").failures == 0
 
 
 def test_a_long_settling_is_handed_back_between_two_chunks(bench: Any) -> None:

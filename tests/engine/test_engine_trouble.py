@@ -40,7 +40,7 @@ def test_a_wrong_key_loses_nothing_and_works_once_it_is_right(bench: Any, keyrin
     bench.start(api_key="sk-right")
     request_id = bench.ask("hello", lane)
     bench.tick()
-    trouble = bench.store.batches.outage(account)
+    trouble = bench.store.accounts.outage(account)
     assert trouble.failures == 1
     assert "401" in trouble.message
     assert "key" in trouble.message
@@ -52,7 +52,7 @@ def test_a_wrong_key_loses_nothing_and_works_once_it_is_right(bench: Any, keyrin
     finally:
         keyring[account] = "sk-test"
     assert (bench.reply(request_id, lane).status, bench.reply(request_id, lane).attempts) == ("succeeded", 1)
-    assert bench.store.batches.outage(account).failures == 0
+    assert bench.store.accounts.outage(account).failures == 0
 
 
 @pytest.mark.parametrize(("lane", "path"), [(CHAT, BATCHES), (HAIKU, MESSAGES)])
@@ -76,7 +76,7 @@ def test_an_account_without_a_key_waits_for_one(bench: Any, keyring: dict[str, s
         bench.tick()
     finally:
         keyring["openai"] = "sk-test"
-    assert "key" in bench.store.batches.outage("openai").message
+    assert "key" in bench.store.accounts.outage("openai").message
     bench.drain()
     assert bench.statuses() == {"succeeded": 1}
 
@@ -86,7 +86,7 @@ def test_an_upload_that_fails_goes_again(bench: Any, status: int) -> None:
     bench.wire.fault = failing(status, FILES, times=2)
     bench.ask("hello")
     bench.tick()
-    assert bench.store.batches.outage("openai").call == "upload"
+    assert bench.store.accounts.outage("openai").call == "upload"
     bench.drain()
     assert bench.statuses() == {"succeeded": 1}
     assert bench.created() == 1
@@ -97,7 +97,7 @@ def test_a_create_that_is_throttled_waits_as_long_as_the_provider_asks(bench: An
     bench.wire.fault = failing(429, path, times=1, retry_after="100")
     request_id = bench.ask("hello", lane)
     bench.tick()
-    trouble = bench.store.batches.outage(lane.split(":", 1)[0])
+    trouble = bench.store.accounts.outage(lane.split(":", 1)[0])
     assert (trouble.down_until, trouble.code, trouble.call) == (bench.now_ms + 100_000, "overloaded", "create")
     assert [batch.state for batch in bench.batches()] == ["cut"]
     bench.advance(99)
@@ -115,7 +115,7 @@ def test_a_create_that_is_throttled_waits_five_minutes_at_most(bench: Any, lane:
     bench.wire.fault = failing(429, path, times=1, retry_after="86400")
     bench.ask("hello", lane)
     bench.tick()
-    assert bench.store.batches.outage(lane.split(":", 1)[0]).down_until == bench.now_ms + 300_000
+    assert bench.store.accounts.outage(lane.split(":", 1)[0]).down_until == bench.now_ms + 300_000
 
 
 @pytest.mark.parametrize(("asked_s", "wait_s"), [(299.0, 299), (301.0, 300), (86_400.0, 300), (1.0, 10), (None, 10)])
@@ -149,7 +149,7 @@ def test_a_provider_that_cannot_be_reached_is_named_and_waited_for(bench: Any, a
     getattr(bench.first, account)._real = unreachable
     bench.ask("hello", lane)
     bench.tick()
-    assert "no connection to the provider" in bench.store.batches.outage(account).message
+    assert "no connection to the provider" in bench.store.accounts.outage(account).message
     getattr(bench.first, account)._real = real
     bench.drain()
     assert bench.statuses() == {"succeeded": 1}
@@ -186,7 +186,7 @@ def test_each_failure_in_a_row_doubles_the_wait_up_to_five_minutes(bench: Any) -
     waits = []
     for _ in range(9):
         bench.tick()
-        until = bench.store.batches.outage("openai").down_until
+        until = bench.store.accounts.outage("openai").down_until
         waits.append((until - bench.now_ms) / 1000)
         bench.advance(waits[-1])
     assert waits == [5, 10, 20, 40, 80, 160, 300, 300, 300]

@@ -242,7 +242,7 @@ class Scene:
 
     def outage(self, *, now_ms: int = NOW, asked_s: float | None = None) -> int:
         """Note provider trouble with waits from 10 to 60 s."""
-        return self.store.batches.note_outage(
+        return self.store.accounts.note_outage(
             "openai",
             now_ms=now_ms,
             min_s=10,
@@ -355,7 +355,7 @@ class Scene:
     def lower(self, batch: Batch, *, told: int | None = None, tokens: int = 40, pool: Pool = POOL) -> int:
         """Believe in a lower limit after the provider had no room for a batch."""
         kept: dict[str, Any] = {"told_for_s": 1000, "guess_for_s": 100}
-        return self.store.batches.lower(batch, pool, tokens=tokens, requests=4, told=told, now_ms=NOW, **kept)
+        return self.store.accounts.lower(batch, pool, tokens=tokens, requests=4, told=told, now_ms=NOW, **kept)
 
     def _scene_lower(self) -> Callable[[], object]:
         self.submitted("r1")
@@ -364,7 +364,7 @@ class Scene:
 
     def _scene_room(self) -> Callable[[], object]:
         self.submitted("r1")
-        return lambda: self.store.batches.room("openai", POOL, besides="b2", now_ms=NOW)
+        return lambda: self.store.accounts.room("openai", POOL, besides="b2", now_ms=NOW)
 
     def _scene_adopt(self) -> Callable[[], object]:
         return self.adopt
@@ -514,10 +514,10 @@ class Scene:
         return lambda: self.store.settling.waiting([queue])
 
     def _scene_duplicate(self) -> Callable[[], object]:
-        return lambda: self.store.batches.count_duplicate("openai", "batch_2", now_ms=NOW)
+        return lambda: self.store.accounts.count_duplicate("openai", "batch_2", now_ms=NOW)
 
     def _scene_erred(self) -> Callable[[], object]:
-        return lambda: self.store.batches.count_error("openai", "poll", "500", token="t1")
+        return lambda: self.store.accounts.count_error("openai", "poll", "500", token="t1")
 
     def _scene_note(self) -> Callable[[], object]:
         batch = self.submitted("r1")

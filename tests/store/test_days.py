@@ -273,14 +273,14 @@ def test_a_batch_that_never_reached_its_provider_has_no_error_ratio(scene: Any) 
 
 def test_errors_are_counted_by_call_and_code(scene: Any) -> None:
     for n, (call, code) in enumerate((("poll", "500"), ("poll", "500"), ("poll", "429"), ("create", "timeout"))):
-        scene.store.batches.count_error("openai", call, code, token=f"t{n}")
+        scene.store.accounts.count_error("openai", call, code, token=f"t{n}")
     (facts,) = scene.store.accounts.facts(["openai"], now_ms=scene.now)
     assert facts.errors == {"poll:500": 2, "poll:429": 1, "create:timeout": 1}
 
 
 def test_an_error_whose_count_was_sent_twice_counts_once(scene: Any) -> None:
     for _ in range(2):
-        scene.store.batches.count_error("openai", "poll", "500", token="same")
+        scene.store.accounts.count_error("openai", "poll", "500", token="same")
     (facts,) = scene.store.accounts.facts(["openai"], now_ms=scene.now)
     assert facts.errors == {"poll:500": 1}
 
@@ -318,7 +318,7 @@ def test_files_are_told_by_account(scene: Any) -> None:
 
 
 def test_many_accounts_are_read_in_one_round_trip_each_with_its_own(scene: Any) -> None:
-    scene.store.batches.count_error("second", "poll", "500", token="t")
+    scene.store.accounts.count_error("second", "poll", "500", token="t")
     scene.outage()
     first, second, third = scene.store.accounts.facts(["openai", "second", "third"], now_ms=scene.now)
     assert first.down_until > scene.now

@@ -26,12 +26,12 @@ def test_a_lost_doorbell_rings_again_after_a_lease(scene: Any) -> None:
 
 
 def test_an_account_without_trouble_is_up(scene: Any) -> None:
-    assert scene.store.batches.outage("openai") == Outage(account="openai")
+    assert scene.store.accounts.outage("openai") == Outage(account="openai")
 
 
 def test_trouble_is_noted_with_call_code_and_message(scene: Any) -> None:
     until = scene.outage()
-    assert scene.store.batches.outage("openai") == Outage(
+    assert scene.store.accounts.outage("openai") == Outage(
         account="openai", down_until=until, since=scene.now, failures=1, call="create", code="503", message="overloaded"
     )
 
@@ -43,12 +43,12 @@ def test_the_wait_doubles_with_each_failure_in_a_row_up_to_the_most(scene: Any) 
         waits.append(until - now)
         now = until
     assert waits == [10_000, 20_000, 40_000, 60_000, 60_000]
-    assert scene.store.batches.outage("openai").since == scene.now
+    assert scene.store.accounts.outage("openai").since == scene.now
 
 
 def test_calls_that_fail_while_the_account_is_down_are_the_same_failure(scene: Any) -> None:
     assert [scene.outage(now_ms=scene.now + later) - scene.now for later in (0, 0, 1_000)] == [10_000, 10_000, 11_000]
-    assert scene.store.batches.outage("openai").failures == 1
+    assert scene.store.accounts.outage("openai").failures == 1
 
 
 @pytest.mark.parametrize(("asked_s", "wait_ms"), [(3.0, 10_000), (25.5, 25_500), (900.0, 60_000)])
@@ -63,12 +63,12 @@ def test_a_shorter_wait_never_brings_an_account_back_early(scene: Any) -> None:
 
 def test_an_account_that_answers_again_begins_anew(scene: Any) -> None:
     scene.outage()
-    scene.store.batches.clear_outage("openai")
-    assert scene.store.batches.outage("openai") == Outage(account="openai")
+    scene.store.accounts.clear_outage("openai")
+    assert scene.store.accounts.outage("openai") == Outage(account="openai")
     assert scene.outage(now_ms=scene.now + 1) == scene.now + 10_001
 
 
 def test_ambiguous_creates_outlast_an_outage(scene: Any) -> None:
     scene.store.batches.ambiguous(scene.submitting("r1"), look_ms=0)
-    scene.store.batches.clear_outage("openai")
+    scene.store.accounts.clear_outage("openai")
     assert scene.run("HGETALL", keys.account("openai")) == {b"ambiguous": b"1"}

@@ -54,7 +54,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert (settings.retry.max_attempts, settings.lease_seconds, settings.reply_ttl) == (3, 30, 604_800)
     assert settings.limits.model_dump() == {"max_body_bytes": 8 * 2**20, "max_lanes": 10_000}
     assert settings.id_window.model_dump() == {"chosen": 86_400, "generated": 600}
-    assert sorted(settings.accounts) == ["anthropic", "openai"]
+    assert sorted(settings.accounts) == ["anthropic", "gemini", "openai"]
 
 
 def test_the_shipped_file_equals_the_defaults() -> None:
@@ -67,7 +67,7 @@ def test_the_shipped_file_names_every_setting() -> None:
 
     content = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
     assert not missing(Settings, content)
-    for name in ("flush", "poll", "retry", "id_window", "limits"):
+    for name in ("flush", "poll", "retry", "cache", "id_window", "limits"):
         assert not missing(type(getattr(load(), name)), content[name])
     for name, account in load().accounts.items():
         assert not missing(type(account), content["accounts"][name])
@@ -149,7 +149,7 @@ def test_creates_per_hour_follow_the_provider_unless_set() -> None:
 def test_an_unknown_provider_is_told_with_the_known_ones() -> None:
     (line,) = problems({}, "accounts:\n  x:\n    provider: openay\n")
     assert line.startswith("s.yaml:3: accounts.x.provider:")
-    assert "'openai' or 'anthropic'" in line
+    assert "'openai', 'anthropic' or 'gemini'" in line
 
 
 def test_a_misspelt_account_in_the_environment_is_told_with_the_right_one() -> None:

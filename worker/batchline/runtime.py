@@ -63,7 +63,7 @@ def now_ms() -> int:
 def _count(store: Store, account: str, call: str, code: str) -> None:
     """Count a failed call for the metrics. A store that is away too loses the count, and nothing else."""
     with suppress(StoreError):
-        store.batches.count_error(account, call, code, token=uuid.uuid4().hex)
+        store.accounts.count_error(account, call, code, token=uuid.uuid4().hex)
 
 
 def providers(settings: Settings, *, count: Callable[[str, str, str], None]) -> Callable[[str], Provider]:

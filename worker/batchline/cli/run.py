@@ -199,7 +199,7 @@ class Run:
         return {self._checked.lanes[lane].split(":", 1)[0] for lane, owed in self._owed.items() if owed > 0}
 
     def _outage(self, account: str) -> Outage:
-        return self._client.store.batches.outage(account)
+        return self._client.store.accounts.outage(account)
 
     def _check_accounts(self) -> None:
         """Raise AccountRefused when every reply still owed waits for a key that was refused since this run began."""

@@ -35,7 +35,7 @@ def no_room(context: Context, where: Target, batch: Batch, error: ProviderError)
 
 def lower(context: Context, where: Target, batch: Batch, *, told: int | None) -> int:
     """Believe in a lower limit of the batch's budget; ``told`` is what the provider named. Returns it, 0 if nothing was learned."""
-    limit = context.store.batches.lower(
+    limit = context.store.accounts.lower(
         batch,
         where.pool,
         tokens=batch.sent_tokens,

@@ -89,7 +89,7 @@ def _submit_or_hand_back(context: Context, where: Target, batch: Batch, store: s
 
 def _submit_cut(context: Context, where: Target, batch: Batch, store: str) -> None:
     """Render the batch, upload it, put the intent on record and create it."""
-    room = context.store.batches.room(batch.account, where.pool, besides=batch.id, now_ms=context.clock())
+    room = context.store.accounts.room(batch.account, where.pool, besides=batch.id, now_ms=context.clock())
     if _waits_for_room(context, where, batch, room):
         return
     _let_ride(context, where, batch)

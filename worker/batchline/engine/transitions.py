@@ -54,7 +54,7 @@ def submitted(
     if not ours:
         ambiguous(context, batch, reason=f"provider batch {created.provider_id} belongs to another batch of ours")
         return
-    context.store.batches.clear_outage(batch.account)
+    context.store.accounts.clear_outage(batch.account)
     log.info(
         "batch.submitted",
         batch=batch.id,
@@ -74,7 +74,7 @@ def asked_s(error: ProviderError) -> float:
 
 def trouble(context: Context, batch: Batch, error: ProviderError) -> int:
     """Note that the account's provider fails; returns when (unix ms) to try again."""
-    until = context.store.batches.note_outage(
+    until = context.store.accounts.note_outage(
         batch.account,
         now_ms=context.clock(),
         min_s=OUTAGE_MIN_S,
@@ -99,7 +99,7 @@ def trouble(context: Context, batch: Batch, error: ProviderError) -> int:
 def duplicate(context: Context, batch: Batch, provider_id: str) -> None:
     """Count a second batch at the provider for one attempt of ours; the caller cancels it."""
     log.error("batch.duplicate", batch=batch.id, lane=batch.lane, provider_batch=provider_id)
-    context.store.batches.count_duplicate(batch.account, provider_id, now_ms=context.clock())
+    context.store.accounts.count_duplicate(batch.account, provider_id, now_ms=context.clock())
 
 
 def disowned(context: Context, batch: Batch) -> None:

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from batchline.errors import UsageError
 from batchline.settings import store_url
 from batchline.settings.account import Account
+from batchline.settings.prices import PriceOverride
 from batchline.settings.rules import (
     FROZEN,
     Cache,
@@ -152,6 +153,8 @@ class Settings(BaseSettings):
     accounts: dict[str, Account] = Field(default_factory=_default_accounts)
     lanes: tuple[LanePattern, ...] = ()
     models: tuple[ModelPattern, ...] = ()
+    prices: tuple[PriceOverride, ...] = ()
+    """Prices of one's own; the first that matches wins over the known ones."""
 
     @classmethod
     def settings_customise_sources(

@@ -1,4 +1,4 @@
-"""Reading what the store knows of an account: its room, its trouble, and what was counted of it."""
+"""What the store knows of an account: its room, its trouble, and what was counted of it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from batchline.budgets import Pool, lower_of
+from batchline.budgets import SLIVER, Pool, Room, lower_of
 from batchline.store import files, keys
-from batchline.store.connection import Connection
-from batchline.store.records import text
+from batchline.store.connection import Argument, Connection
+from batchline.store.records import Batch, Outage, flat, outage_record, pairs, text
 
 HOUR_MS = 3_600_000
 MOST_FILES = 10_000
@@ -48,7 +48,7 @@ class AccountFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Accounts:
-    """Reads accounts for metrics and status: one round trip for all of them."""
+    """Accounts: the room of their budgets, their trouble, and the figures for metrics and status in one round trip for all."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -70,6 +70,74 @@ class Accounts:
             _facts(name, found[at * each : (at + 1) * each], due[name], failed[name], now_ms)
             for at, name in enumerate(names)
         ]
+
+    def room(self, account: str, pool: Pool, *, besides: str, now_ms: int) -> Room:
+        """Return the room of a budget, apart from one batch."""
+        where = [keys.account_open(account), keys.account_believed(account)]
+        arguments: list[Argument] = [pool.name, pool.tokens or 0, pool.requests or 0, now_ms, besides]
+        tokens, requests, batches, max_tokens, max_requests = map(int, self._connection.call("room", where, arguments))
+        limits = Pool(name=pool.name, tokens=max_tokens or None, requests=max_requests or None)
+        return Room(limits=limits, tokens=tokens, requests=requests, batches=batches)
+
+    def lower(
+        self,
+        batch: Batch,
+        pool: Pool,
+        *,
+        tokens: int,
+        requests: int,
+        told: int | None,
+        now_ms: int,
+        told_for_s: float,
+        guess_for_s: float,
+    ) -> int:
+        """Believe for a while that the provider takes less than was thought; returns how much, 0 if nothing was learned."""
+        where = [keys.account_open(batch.account), keys.account_believed(batch.account)]
+        arguments: list[Argument] = [pool.name, batch.id, tokens, requests, pool.unit, told or 0]
+        arguments += [now_ms, int(told_for_s * 1000), int(guess_for_s * 1000), SLIVER]
+        return int(self._connection.call("lower", where, arguments))
+
+    def count_duplicate(self, account: str, provider_id: str, *, now_ms: int) -> bool:
+        """Count a second provider batch for one attempt of ours; False when it was counted before."""
+        return bool(self._connection.call("duplicate", [keys.account_duplicates(account)], [provider_id, now_ms]))
+
+    def count_error(self, account: str, call: str, code: str, *, token: str) -> None:
+        """Count a provider call that failed; ``token`` is this one failure's, so that a repeat is not counted."""
+        self._connection.call("erred", [keys.account_errors(account)], [f"{call}:{code}", token])
+
+    def note_outage(
+        self,
+        account: str,
+        *,
+        now_ms: int,
+        min_s: float,
+        max_s: float,
+        asked_s: float | None,
+        call: str,
+        code: str,
+        message: str,
+    ) -> int:
+        """Note provider trouble; returns until when (ms) the account is down."""
+        arguments: list[Argument] = [
+            now_ms,
+            int(min_s * 1000),
+            int(max_s * 1000),
+            int((asked_s or 0) * 1000),
+            call,
+            code,
+            message[:300],
+        ]
+        return int(self._connection.call("outage", [keys.account(account)], arguments))
+
+    def clear_outage(self, account: str) -> None:
+        """Note that the account's provider answers again."""
+        self._connection.run(
+            "HDEL", keys.account(account), "down_until", "since", "failures", "call", "code", "message"
+        )
+
+    def outage(self, account: str) -> Outage:
+        """Read an account's trouble."""
+        return outage_record(account, pairs(flat(self._connection.run("HGETALL", keys.account(account)))))
 
 
 def _believed(lowered: Mapping[bytes, bytes], now_ms: int) -> dict[str, Pool]:

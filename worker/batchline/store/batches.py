@@ -1,11 +1,11 @@
-"""Batches from the cut to the last transition: leases, states, agendas, and the room and trouble of accounts."""
+"""Batches from the cut to the last transition: leases, states, agendas."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Literal, cast
 
-from batchline.budgets import NOTHING_OBSERVED, PARTS, SLIVER, Observed, Pool, Room
+from batchline.budgets import NOTHING_OBSERVED, PARTS, SLIVER, Observed, Pool
 from batchline.lanes import Lane, OpenRange, Trigger
 from batchline.store import days, files, keys
 from batchline.store.connection import Argument, Connection
@@ -14,10 +14,8 @@ from batchline.store.records import (
     Batch,
     ClaimAnswer,
     CutAnswer,
-    Outage,
     batch_record,
     flat,
-    outage_record,
     pairs,
     text,
 )
@@ -342,32 +340,6 @@ class Batches:
         found: bytes | None = self._connection.run("GET", keys.sent(batch_id))
         return text(found).split("\n") if found else []
 
-    def room(self, account: str, pool: Pool, *, besides: str, now_ms: int) -> Room:
-        """Return the room of a budget, apart from one batch."""
-        where = [keys.account_open(account), keys.account_believed(account)]
-        arguments: list[Argument] = [pool.name, pool.tokens or 0, pool.requests or 0, now_ms, besides]
-        tokens, requests, batches, max_tokens, max_requests = map(int, self._connection.call("room", where, arguments))
-        limits = Pool(name=pool.name, tokens=max_tokens or None, requests=max_requests or None)
-        return Room(limits=limits, tokens=tokens, requests=requests, batches=batches)
-
-    def lower(
-        self,
-        batch: Batch,
-        pool: Pool,
-        *,
-        tokens: int,
-        requests: int,
-        told: int | None,
-        now_ms: int,
-        told_for_s: float,
-        guess_for_s: float,
-    ) -> int:
-        """Believe for a while that the provider takes less than was thought; returns how much, 0 if nothing was learned."""
-        where = [keys.account_open(batch.account), keys.account_believed(batch.account)]
-        arguments: list[Argument] = [pool.name, batch.id, tokens, requests, pool.unit, told or 0]
-        arguments += [now_ms, int(told_for_s * 1000), int(guess_for_s * 1000), SLIVER]
-        return int(self._connection.call("lower", where, arguments))
-
     def ring(self, agenda: str, *, now_ms: int, most: int = 100) -> list[str]:
         """Return the batches whose time has come; each rings again after a lease if nobody takes it."""
         due = self._connection.call("ring", [agenda], [now_ms, most, now_ms + self._lease_ms])
@@ -377,14 +349,6 @@ class Batches:
         """Read a batch record, None when there is none."""
         fields = pairs(flat(self._connection.run("HGETALL", keys.batch(batch_id))))
         return batch_record(fields) if b"state" in fields else None
-
-    def count_duplicate(self, account: str, provider_id: str, *, now_ms: int) -> bool:
-        """Count a second provider batch for one attempt of ours; False when it was counted before."""
-        return bool(self._connection.call("duplicate", [keys.account_duplicates(account)], [provider_id, now_ms]))
-
-    def count_error(self, account: str, call: str, code: str, *, token: str) -> None:
-        """Count a provider call that failed; ``token`` is this one failure's, so that a repeat is not counted."""
-        self._connection.call("erred", [keys.account_errors(account)], [f"{call}:{code}", token])
 
     def claimed_by_others(self, batch: Batch, provider_ids: Sequence[str]) -> set[str]:
         """Return which of these provider batches another batch of ours has claimed."""
@@ -408,40 +372,6 @@ class Batches:
         """Read batch records in one round trip; ids without a record are left out."""
         found = self._connection.run_many([("HGETALL", keys.batch(batch_id)) for batch_id in ids])
         return [batch_record(fields) for fields in found if b"state" in fields]
-
-    def note_outage(
-        self,
-        account: str,
-        *,
-        now_ms: int,
-        min_s: float,
-        max_s: float,
-        asked_s: float | None,
-        call: str,
-        code: str,
-        message: str,
-    ) -> int:
-        """Note provider trouble; returns until when (ms) the account is down."""
-        arguments: list[Argument] = [
-            now_ms,
-            int(min_s * 1000),
-            int(max_s * 1000),
-            int((asked_s or 0) * 1000),
-            call,
-            code,
-            message[:300],
-        ]
-        return int(self._connection.call("outage", [keys.account(account)], arguments))
-
-    def clear_outage(self, account: str) -> None:
-        """Note that the account's provider answers again."""
-        self._connection.run(
-            "HDEL", keys.account(account), "down_until", "since", "failures", "call", "code", "message"
-        )
-
-    def outage(self, account: str) -> Outage:
-        """Read an account's trouble."""
-        return outage_record(account, pairs(flat(self._connection.run("HGETALL", keys.account(account)))))
 
 
 def sweep_entries(batch: Batch) -> int:
