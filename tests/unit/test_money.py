@@ -48,6 +48,37 @@ def message(uncached: int, output: int, *, read: int = 0, m5: int = 0, h1: int =
     return json.dumps({"model": "x", "content": [], "usage": usage}).encode()
 
 
+def modalities(text: int, **others: int) -> list[dict[str, Any]]:
+    counts = {"TEXT": text} | {name.upper(): count for name, count in others.items() if count}
+    return [{"modality": name, "tokenCount": count} for name, count in counts.items()]
+
+
+def generated(
+    prompt: int,
+    candidates: int,
+    *,
+    cached: int = 0,
+    thoughts: int = 0,
+    tools: int = 0,
+    audio: int = 0,
+    cached_audio: int = 0,
+    images_out: int = 0,
+) -> bytes:
+    usage = {
+        "promptTokenCount": prompt,
+        "promptTokensDetails": modalities(prompt - audio, audio=audio),
+        "candidatesTokenCount": candidates,
+        "totalTokenCount": prompt + candidates + thoughts + tools,
+    }
+    if cached:
+        usage["cachedContentTokenCount"] = cached
+        usage["cacheTokensDetails"] = modalities(cached - cached_audio, audio=cached_audio)
+    if images_out:
+        usage["candidatesTokensDetails"] = modalities(candidates - images_out, image=images_out)
+    usage |= {name: n for name, n in (("thoughtsTokenCount", thoughts), ("toolUsePromptTokenCount", tools)) if n}
+    return json.dumps({"candidates": [], "usageMetadata": usage, "modelVersion": "x"}).encode()
+
+
 # List prices in USD per million tokens, as published: in / cached / written 5m / written 1h / out; a batch pays half.
 BY_HAND = [
     # gpt-5-mini: 0.25 / 0.025 / - / - / 2
@@ -199,7 +230,7 @@ def models(kind: str) -> list[Any]:
 
 def by_library(body: bytes, provider: Any, model: Any, flavor: str, context: dict[str, str] | None) -> Decimal | None:
     """Price by the library, from the body; None where it refuses usage that contradicts itself."""
-    data = {key: value for key, value in json.loads(body).items() if key != "model"}
+    data = {key: value for key, value in json.loads(body).items() if key not in ("model", "modelVersion")}
     try:
         usage = extract_usage(data, provider_id=provider.id, api_flavor=flavor).usage
         found = model.calc_price(usage, provider, genai_request_timestamp=NOW, price_context=context)
@@ -213,24 +244,35 @@ def nano(usd: Decimal) -> int:
     return int((usd * 10**9).quantize(Decimal(1), ROUND_HALF_EVEN))
 
 
-def assert_as_library(kind: str, flavor: str, body: bytes) -> None:
+def assert_as_library(kind: str, flavor: str, body: bytes, ours: str | None = None) -> None:
+    """Hold our price of a body against the library's, for each of its models; ``ours`` is our name of the flavor."""
     for provider, model in models(kind):
         if provider.find_model(model.id) is not model:
             continue  # its own id finds another model
-        ours = price(kind, model.id, flavor, body, NOW_MS)
-        if ours is None:
-            sold_by_tokens = getattr(model.get_prices(NOW), "input_mtok", None) is not None
-            assert not sold_by_tokens or by_library(body, provider, model, flavor, None) is None, model.id
-            continue
-        listed = by_library(body, provider, model, flavor, None)
-        assert listed is not None, model.id
-        assert ours.list_nano == nano(listed), model.id
-        if any(variant.when == BATCH for variant in model.price_variants or ()):
-            paid = by_library(body, provider, model, flavor, BATCH)
-            assert paid is not None
-            assert ours.paid_nano == nano(paid), model.id
-        elif not json.loads(body)["usage"].get("server_tool_use", {}).get("web_search_requests"):
-            assert ours.paid_nano == nano(listed / 2), model.id
+        assert_list_as_library(provider, model, flavor, body, ours or flavor)
+        if any(variant.when == BATCH and vars(variant.prices) for variant in model.price_variants or ()):
+            assert_batch_as_library(provider, model, flavor, body, ours or flavor)
+
+
+def assert_list_as_library(provider: Any, model: Any, flavor: str, body: bytes, ours: str) -> None:
+    cost = price(provider.id, model.id, ours, body, NOW_MS, route="realtime")
+    expected = by_library(body, provider, model, flavor, None)
+    if cost is None:
+        prices = vars(model.get_prices(NOW))
+        searches = json.loads(body).get("usage", {}).get("server_tool_use", {}).get("web_search_requests")
+        unknown_fee = searches and "web_searches_kcount" not in prices
+        assert unknown_fee or "input_mtok" not in prices or expected is None, model.id
+        return
+    assert expected is not None, model.id
+    assert cost.list_nano == cost.paid_nano == nano(expected), model.id
+
+
+def assert_batch_as_library(provider: Any, model: Any, flavor: str, body: bytes, ours: str) -> None:
+    cost = price(provider.id, model.id, ours, body, NOW_MS)
+    expected = by_library(body, provider, model, flavor, BATCH)
+    if cost is not None:
+        assert expected is not None, model.id
+        assert cost.paid_nano == nano(expected), model.id
 
 
 @pytest.mark.parametrize("prompt", [1, 1_000, 99_999, 128_001, 200_000, 200_001, 272_000, 272_001, 600_000])
@@ -245,6 +287,20 @@ def test_every_anthropic_model_costs_what_the_library_says(prompt: int) -> None:
     assert_as_library("anthropic", "default", message(prompt, 77))
     assert_as_library("anthropic", "default", message(prompt, 77, read=prompt // 3, m5=prompt // 5, h1=prompt // 7))
     assert_as_library("anthropic", "default", message(prompt, 77, read=prompt // 3, searches=3))
+
+
+@pytest.mark.parametrize("prompt", [1, 1_000, 128_001, 200_000, 200_001, 600_000])
+def test_every_google_model_costs_what_the_library_says(prompt: int) -> None:
+    assert_as_library("google", "default", generated(prompt, 77), "generate")
+    assert_as_library("google", "default", generated(prompt, 77, cached=prompt // 3, thoughts=99, tools=5), "generate")
+    assert_as_library("google", "default", generated(prompt, 77, audio=prompt // 4), "generate")
+    parts = {"cached": prompt // 3, "audio": prompt // 4, "cached_audio": prompt // 5, "images_out": 40}
+    assert_as_library("google", "default", generated(prompt, 77, **parts), "generate")
+
+
+@pytest.mark.parametrize("prompt", [1, 1_000, 600_000])
+def test_every_groq_model_costs_what_the_library_says(prompt: int) -> None:
+    assert_as_library("groq", "default", chat(prompt, 77, cached=prompt // 3))
 
 
 def test_audio_is_priced_by_the_library() -> None:

@@ -82,11 +82,13 @@ class ReplyError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CostUsd(msgspec.Struct, frozen=True, kw_only=True):
-    """A cost as it stands in a reply: exact decimal strings."""
+    """A cost as it stands in a reply: exact decimal strings. The cache's are within ``paid_usd``, as in ``Cost``."""
 
     list_usd: str
     paid_usd: str
     saved_usd: str
+    cache_saved_usd: str = "0"
+    cache_extra_usd: str = "0"
 
 
 class BatchRef(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from batchline.engine.context import Context, Target
@@ -23,15 +25,24 @@ from batchline.requests import (
     usd,
 )
 from batchline.settings import Retry as RetrySettings
+from batchline.settings.prices import PriceOverride, price_for
 from batchline.store.records import Batch
 from batchline.store.settling import Answer, Retry
 
 NO_USAGE = Usage()
 
 
-def succeeded(target: Target, batch: Batch, envelope: Envelope, result: Result, *, now_ms: int) -> Answer:
+def succeeded(
+    target: Target,
+    batch: Batch,
+    envelope: Envelope,
+    result: Result,
+    *,
+    now_ms: int,
+    prices: Sequence[PriceOverride],
+) -> Answer:
     """Answer a request with the provider's response, priced."""
-    cost = cost_of(target, batch, result)
+    cost = cost_of(target, batch, result, prices)
     reply = Reply(
         id=envelope.request_id,
         metadata=envelope.metadata,
@@ -90,20 +101,22 @@ def retry(context: Context, settings: RetrySettings, envelope: Envelope, failure
     )
 
 
-def cost_of(target: Target, batch: Batch, result: Result) -> Cost | None:
-    """Return what a result cost in nano-dollars, None when the model has no known price."""
-    account, _, endpoint = target.ready
+def cost_of(target: Target, batch: Batch, result: Result, prices: Sequence[PriceOverride]) -> Cost | None:
+    """Return what a result cost in nano-dollars, None when the model has no known price; ``prices`` are the settings' own."""
+    account, facts, endpoint = target.ready
+    lane = target.lane
     if result.body is None:
         return None
     if not endpoint.price_flavor:  # free of charge
         return Cost(list_nano=0, paid_nano=0)
     return price(
-        account.provider,
-        target.lane.model,
+        facts.price_provider,
+        lane.model,
         endpoint.price_flavor,
         result.body,
         batch.submitted_ms,
         discount=account.discount,
+        override=price_for(prices, kind=account.provider, account=lane.account, model=lane.model),
     )
 
 
@@ -161,4 +174,10 @@ def _timing(envelope: Envelope, batch: Batch | None, now_ms: int) -> Timing:
 def _in_usd(cost: Cost | None) -> CostUsd | None:
     if cost is None:
         return None
-    return CostUsd(list_usd=usd(cost.list_nano), paid_usd=usd(cost.paid_nano), saved_usd=usd(cost.saved_nano))
+    return CostUsd(
+        list_usd=usd(cost.list_nano),
+        paid_usd=usd(cost.paid_nano),
+        saved_usd=usd(cost.saved_nano),
+        cache_saved_usd=usd(cost.cache_saved_nano),
+        cache_extra_usd=usd(cost.cache_extra_nano),
+    )

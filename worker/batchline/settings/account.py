@@ -20,7 +20,7 @@ PresetName = Literal["azure", "groq", "vllm"]
 DAY_S = 86_400
 
 _CREATES_PER_HOUR = {"openai": 2000}
-"""What a provider allows. Source: developers.openai.com/api/docs/guides/batch (rate limits)"""
+"""What a provider allows; no such limit is known of compatible services. Source: developers.openai.com/api/docs/guides/batch (rate limits)"""
 
 
 def _variable(name: str) -> str:
@@ -69,7 +69,8 @@ class Account(BaseModel):
     @classmethod
     def _provider_limits(cls, data: Any) -> Any:
         if isinstance(data, dict) and isinstance(kind := data.get("provider"), str):
-            return {"creates_per_hour": _CREATES_PER_HOUR.get(kind)} | data
+            known = None if data.get("preset") else _CREATES_PER_HOUR.get(kind)
+            return {"creates_per_hour": known} | data
         return data
 
     @model_validator(mode="after")

@@ -172,7 +172,7 @@ def _mapping(value: object) -> Mapping[Any, Any]:
 
 
 def _unreadable_list(exc: SettingsError, ours: Mapping[str, str]) -> str:
-    for field in ("lanes", "models", "accounts"):
+    for field in ("lanes", "models", "accounts", "prices"):
         if f'"{field}"' in str(exc):
             return f"BATCHLINE_{field.upper()}: the value is not JSON"
     return "one of these should be JSON and is not: " + ", ".join(sorted(names.as_variable(name) for name in ours))
