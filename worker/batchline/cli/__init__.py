@@ -27,6 +27,7 @@ MODULES = (
     "queues",
     "status",
     "report",
+    "quote",
     "cancel",
     "dead",
     "prune",

@@ -12,7 +12,8 @@ from decimal import Decimal
 from rich.console import Console
 
 from batchline.cli.console import span, table
-from batchline.requests import NANO, Reply, usd
+from batchline.report.amounts import exact
+from batchline.requests import NANO, Reply
 from batchline.store import Store
 from batchline.store.records import Batch
 
@@ -35,6 +36,8 @@ class Sums:
     list_nano: int = 0
     paid_nano: int = 0
     saved_nano: int = 0
+    cache_saved_nano: int = 0
+    cache_extra_nano: int = 0
     unpriced: int = 0
 
     def add(self, reply: Reply) -> None:
@@ -54,13 +57,15 @@ class Sums:
             self.list_nano += nano(reply.cost.list_usd)
             self.paid_nano += nano(reply.cost.paid_usd)
             self.saved_nano += nano(reply.cost.saved_usd)
+            self.cache_saved_nano += nano(reply.cost.cache_saved_usd)
+            self.cache_extra_nano += nano(reply.cost.cache_extra_usd)
         self.unpriced += reply.cost is None and reply.status == "succeeded"
 
     def add_sums(self, other: Sums) -> None:
         """Add what another lane's replies add up to."""
         for name in ("answered", "failed", "cancelled", "input_tokens", "output_tokens", "unpriced"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in ("list_nano", "paid_nano", "saved_nano"):
+        for name in ("list_nano", "paid_nano", "saved_nano", "cache_saved_nano", "cache_extra_nano"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.errors.update(other.errors)
         self.latencies.extend(other.latencies)
@@ -125,22 +130,26 @@ class Settlement:
 
     def print(self, console: Console) -> None:
         """Print what happened and what it cost, a row for each lane and one for all."""
+        total = self.total()
         rows = sorted(self.lanes.items())
         if len(rows) != 1:
-            rows.append((TOTAL, self.total()))
+            rows.append((TOTAL, total))
         done = table("lane", "batches (cut by)", "answered", "failed", "cancelled", "median", "p95", left=2)
-        cost = table("lane", "tokens in", "tokens out", "list price", "paid", "saved", "unpriced")
+        cached = bool(total.cache_saved_nano or total.cache_extra_nano)
+        caching = ("cache savings",) if cached else ()
+        cost = table("lane", "tokens in", "tokens out", "list price", "paid", "saved", *caching, "unpriced")
         for name, sums in rows:
             times = (span(rank(sums.latencies, share)) for share in (0.5, 0.95))
             counts = (f"{n:,}" for n in (sums.answered, sums.failed, sums.cancelled))
             done.add_row(name, self.triggers(sums), *counts, *times)
             tokens = (f"{sums.input_tokens:,}", f"{sums.output_tokens:,}")
-            money = (f"${usd(n)}" for n in (sums.list_nano, sums.paid_nano, sums.saved_nano))
-            cost.add_row(name, *tokens, *money, f"{sums.unpriced:,}")
+            nanos = (sums.list_nano, sums.paid_nano, sums.saved_nano)
+            cache = (sums.cache_saved_nano - sums.cache_extra_nano,) if cached else ()
+            cost.add_row(name, *tokens, *(exact(n) for n in (*nanos, *cache)), f"{sums.unpriced:,}")
         console.print(done)
         console.print()
         console.print(cost)
-        errors = self.total().errors
+        errors = total.errors
         if errors:
             console.print()
             console.print("errors: " + ", ".join(f"{count:,} {code}" for code, count in errors.most_common()))
