@@ -11,12 +11,14 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import anthropic
 import httpx2
 import openai
 import pytest
+from google import genai
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -57,6 +59,22 @@ class Sim:
         self.openai = clients.openai.with_options(base_url=f"{self.url}/v1")
         self.anthropic = clients.anthropic.with_options(base_url=self.url)
         self._transport = clients.transport
+
+    @cached_property
+    def gemini(self) -> genai.Client:
+        """The SDK's client, made when it is first asked for: it takes its time."""
+        return self.use_google("v1")
+
+    def use_google(self, version: str) -> genai.Client:
+        options = genai.types.HttpOptions(
+            base_url=self.url, api_version=version, httpx_client=self._transport, timeout=30_000
+        )
+        self.__dict__["gemini"] = genai.Client(api_key="goog-test", http_options=options)
+        return self.gemini
+
+    def google(self, method: str, path: str, *, headers: dict[str, str] | None = None, **more: Any) -> httpx2.Response:
+        """Call Google's API without its SDK."""
+        return self.call(method, path, headers={"x-goog-api-key": "goog-test", **(headers or {})}, **more)
 
     def call(self, method: str, path: str, *, headers: dict[str, str] | None = None, **more: Any) -> httpx2.Response:
         """Call without an SDK."""

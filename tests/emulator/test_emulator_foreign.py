@@ -113,7 +113,7 @@ def test_foreign_batches_do_not_count_against_the_hourly_limit(start: Any, chat:
 
 @pytest.mark.parametrize(
     "foreign",
-    [{"provider": "gemini"}, {"provider": "openai", "total": 0}, {"provider": "anthropic", "kind": "file"}, {}],
+    [{"provider": "mistral"}, {"provider": "openai", "total": 0}, {"provider": "anthropic", "kind": "file"}, {}],
     ids=str,
 )
 def test_foreign_things_that_cannot_be_meant_are_refused(sim: Any, foreign: Any) -> None:

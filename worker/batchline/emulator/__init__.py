@@ -1,4 +1,4 @@
-"""A local stand-in for OpenAI Files and Batches, Anthropic Message Batches, and their realtime endpoints.
+"""A local stand-in for the batches of OpenAI, Anthropic and Gemini, their files and their realtime endpoints.
 
 For the demo, the tests and offline development.  The providers' own SDKs talk to it over HTTP; it imports nothing of
 the rest of batchline, and keeps a bill of its own (`GET /_emulator/bill`).
@@ -20,7 +20,16 @@ chooses what becomes of that request:
     [[missing-once]]    the same in the first batch only                   answered
     [[duplicate]]       its line stands twice (billed once)                answered
     [[cached]]          half of the input tokens were read from a cache    the same
+    [[batch-fail-once]] dialect vllm: the first batch breaks off here      answered
     [[u2028]]           the answer holds raw U+2028, U+2029 and U+0085     the same
+    [[blocked]]         Gemini: no candidates, for what was asked          the same
+
+With Gemini a request refused or failed is a google.rpc.Status, and a batch with one `[[expire]]` expires as a whole,
+without any result.  A call is Gemini's by its key (`x-goog-api-key` or `?key=`); base URL as for Anthropic: no path.
+
+Quotas refuse as the providers do, and the bill's `quotas` tells the most that was used and how often that happened
+(`quotas`).  Anthropic's marked prompts are written to a cache and read from it (`anthropic_cache`), OpenAI's when asked
+for (`openai_cache`).  Options let OpenAI's routes play another service (`openai_dialects`).
 
 `Options` sets latency, rates, limits, lag and seed; `serve` runs it as a process, `running` beside a test.  Single calls
 are broken by `POST /_emulator/faults` (table in `transport_faults`; GET shows, DELETE disarms), batches and files of

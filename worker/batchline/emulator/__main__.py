@@ -2,8 +2,9 @@
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
-from batchline.emulator.options import ACTIONS, Options
+from batchline.emulator.options import ACTIONS, DialectName, Options
 from batchline.emulator.serve import serve
 
 
@@ -31,8 +32,13 @@ def _options(given: argparse.Namespace) -> Options:
         api_key=given.api_key,
         validation_delay_s=given.validation_delay,
         state_dir=given.state,
-        enqueued_token_limits=dict(given.enqueued_token_limit),
+        enqueued_token_limits=dict(given.enqueued_tokens),
+        queued_requests_limit=given.queued_requests,
+        creates_per_hour=given.creates_per_hour,
         cancel_delay_s=given.cancel_delay,
+        bytes_per_token=given.bytes_per_token,
+        dialect=given.dialect,
+        prompt_cache=given.prompt_cache,
         listing_lag_s=given.listing_lag,
         missing_file_delay_s=given.missing_file_delay,
         fault_rates={action: rate for action in ACTIONS if (rate := getattr(given, f"fault_{action}"))},
@@ -53,9 +59,6 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument("--expire-rate", type=float, default=0.0, help="share of requests that expire")
     parser.add_argument("--api-key", default=None, help="refuse every other key")
     parser.add_argument("--state", type=Path, default=None, metavar="DIR", help="keep uploaded and result files here")
-    parser.add_argument(
-        "--enqueued-token-limit", type=_model_limit, action="append", default=[], metavar="MODEL=TOKENS"
-    )
     parser.add_argument("--cancel-delay", type=float, default=defaults.cancel_delay_s, help="seconds to a cancel's end")
     parser.add_argument(
         "--listing-lag", type=float, default=0.0, help="seconds until a new batch or file is in list answers"
@@ -66,8 +69,26 @@ def _parser(program: str) -> argparse.ArgumentParser:
         default=defaults.missing_file_delay_s,
         help="seconds until a batch without its input file fails",
     )
+    played = "the service that OpenAI's routes play"
+    parser.add_argument("--dialect", choices=get_args(DialectName), default=defaults.dialect, help=played)
+    cached = "OpenAI: a prompt reads the prefix that it shares with the one before it from a cache"
+    parser.add_argument("--prompt-cache", action="store_true", help=cached)
+    _add_quotas(parser, defaults)
     _add_faults(parser, defaults)
     return parser
+
+
+def _add_quotas(parser: argparse.ArgumentParser, defaults: Options) -> None:
+    tokens = "OpenAI: limit of each model that matches, may be given again; the bill shows peaks and refusals"
+    parser.add_argument(
+        "--enqueued-tokens", type=_model_limit, action="append", default=[], metavar="MODEL=TOKENS", help=tokens
+    )
+    dense = "OpenAI: bytes of text that count as one token of input"
+    parser.add_argument("--bytes-per-token", type=float, default=defaults.bytes_per_token, help=dense)
+    requests = "Anthropic: limit of requests in unfinished batches"
+    parser.add_argument("--queued-requests", type=int, default=defaults.queued_requests_limit, help=requests)
+    creates = "OpenAI: limit of new batches"
+    parser.add_argument("--creates-per-hour", type=int, default=defaults.creates_per_hour, help=creates)
 
 
 def _add_faults(parser: argparse.ArgumentParser, defaults: Options) -> None:

@@ -36,15 +36,16 @@ _LABELS = {
 
 def answer(endpoint: str, body: dict[str, Any], prompt: Prompt, now: int, seed: int) -> tuple[dict[str, Any], Usage]:
     """Return an OpenAI answer to `body` and its usage; `now` in unix seconds is the answer's `created`."""
-    return _BUILDERS[endpoint](body, prompt, now, _mark(prompt.digest, seed))
+    return _BUILDERS[endpoint](body, prompt, now, mark_of(prompt.digest, seed))
 
 
 def message(prompt: Prompt, seed: int, *, service_tier: str) -> tuple[dict[str, Any], Usage]:
     """Return an Anthropic message that answers `prompt`, and its usage."""
-    text = _text(prompt)
-    usage = Usage(prompt.input_tokens, _cached(prompt), tokens_of(text))
+    text = text_of(prompt)
+    written_5m, written_1h = prompt.cache.written_5m, prompt.cache.written_1h
+    usage = Usage(prompt.input_tokens, cached_tokens(prompt), tokens_of(text), written_5m, written_1h)
     body = {
-        "id": f"msg_{_mark(prompt.digest, seed)}",
+        "id": f"msg_{mark_of(prompt.digest, seed)}",
         "type": "message",
         "role": "assistant",
         "model": prompt.model,
@@ -52,9 +53,9 @@ def message(prompt: Prompt, seed: int, *, service_tier: str) -> tuple[dict[str, 
         "stop_reason": "end_turn",
         "stop_sequence": None,
         "usage": {
-            "input_tokens": usage.input_tokens - usage.cached_tokens,
-            "cache_creation_input_tokens": 0,
-            "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+            "input_tokens": usage.input_tokens - usage.cached_tokens - written_5m - written_1h,
+            "cache_creation_input_tokens": written_5m + written_1h,
+            "cache_creation": {"ephemeral_5m_input_tokens": written_5m, "ephemeral_1h_input_tokens": written_1h},
             "cache_read_input_tokens": usage.cached_tokens,
             "output_tokens": usage.output_tokens,
             "server_tool_use": None,
@@ -64,11 +65,13 @@ def message(prompt: Prompt, seed: int, *, service_tier: str) -> tuple[dict[str, 
     return body, usage
 
 
-def _mark(digest: str, seed: int) -> str:
+def mark_of(digest: str, seed: int) -> str:
+    """Return the part of an answer's id that is its own."""
     return hashlib.blake2b(f"{seed}/{digest}".encode(), digest_size=12).hexdigest()
 
 
-def _text(prompt: Prompt) -> str:
+def text_of(prompt: Prompt) -> str:
+    """Return the text that answers `prompt`."""
     text = f"sha256:{prompt.digest}"
     if "[[u2028]]" in prompt.text:
         text += f" separators:{LINE_SEPARATORS}end"
@@ -86,13 +89,16 @@ def _label(prompt: Prompt) -> str:
     return f" category: {tuple(_LABELS)[int(prompt.digest[:4], 16) % len(_LABELS)]}"
 
 
-def _cached(prompt: Prompt) -> int:
+def cached_tokens(prompt: Prompt) -> int:
+    """Return how many of the prompt's tokens were read from a cache."""
+    if any(prompt.cache):
+        return prompt.cache.read
     return prompt.input_tokens // 2 if "[[cached]]" in prompt.text else 0
 
 
 def _chat(body: dict[str, Any], prompt: Prompt, now: int, mark: str) -> tuple[dict[str, Any], Usage]:
-    text = _text(prompt)
-    usage = Usage(prompt.input_tokens, _cached(prompt), tokens_of(text))
+    text = text_of(prompt)
+    usage = Usage(prompt.input_tokens, cached_tokens(prompt), tokens_of(text))
     reply: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
     return {
         "id": f"chatcmpl-{mark}",
@@ -117,8 +123,8 @@ def _chat_usage(usage: Usage) -> dict[str, Any]:
 
 
 def _response(body: dict[str, Any], prompt: Prompt, now: int, mark: str) -> tuple[dict[str, Any], Usage]:
-    text = _text(prompt)
-    usage = Usage(prompt.input_tokens, _cached(prompt), tokens_of(text))
+    text = text_of(prompt)
+    usage = Usage(prompt.input_tokens, cached_tokens(prompt), tokens_of(text))
     part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
     item = {"id": f"msg_{mark}", "type": "message", "status": "completed", "role": "assistant", "content": [part]}
     return {
@@ -153,7 +159,7 @@ def _response_usage(usage: Usage) -> dict[str, Any]:
 
 
 def _completion(body: dict[str, Any], prompt: Prompt, now: int, mark: str) -> tuple[dict[str, Any], Usage]:
-    text = _text(prompt)
+    text = text_of(prompt)
     usage = Usage(prompt.input_tokens, 0, tokens_of(text))
     total = usage.input_tokens + usage.output_tokens
     return {
@@ -177,13 +183,13 @@ def _embedding(body: dict[str, Any], prompt: Prompt, _now: int, _mark: str) -> t
     rows = []
     for index, text in enumerate(prompt.texts):
         digest = digest_of(text)
-        vector = encode(_vector(digest, dimensions))
+        vector = encode(vector_of(digest, dimensions))
         rows.append({"object": "embedding", "index": index, "embedding": vector, "sha256": digest})
     usage = {"prompt_tokens": prompt.input_tokens, "total_tokens": prompt.input_tokens}
     return {"object": "list", "data": rows, "model": body["model"], "usage": usage}, Usage(prompt.input_tokens, 0, 0)
 
 
-def _vector(digest: str, dimensions: int) -> tuple[float, ...]:
+def vector_of(digest: str, dimensions: int) -> tuple[float, ...]:
     """Return numbers in [-1, 1) that a 32-bit float holds exactly."""
     raw = bytes.fromhex(digest)
     return tuple((raw[index % len(raw)] - 128) / 128 for index in range(dimensions))

@@ -10,10 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from batchline.emulator.anthropic_params import split_envelope
+from batchline.emulator.anthropic_params import check_headers, split_envelope
 from batchline.emulator.anthropic_work import Given
 from batchline.emulator.errors import ApiError
 from batchline.emulator.jobs import LIFE_S, Checked, Job
+from batchline.emulator.quotas import REQUESTS
 from batchline.emulator.routing import route
 from batchline.emulator.wire import file_response, json_response
 from batchline.emulator.world import Emulator
@@ -37,7 +38,7 @@ def batch_routes() -> list[BaseRoute]:
 
 async def create(emulator: Emulator, request: Request) -> Response:
     """Create a batch of one JSON body, which goes to disk first."""
-    version = api_version(request)
+    version, betas = read_headers(request, in_batch=True)
     name = secrets.token_hex(12)
     body, lines = emulator.scratch / f"{name}.body", emulator.scratch / f"{name}.lines"
     try:
@@ -50,7 +51,7 @@ async def create(emulator: Emulator, request: Request) -> Response:
     finally:
         body.unlink(missing_ok=True)
     emulator.bill.batches_created["anthropic"] += 1
-    job = emulator.jobs.create("anthropic", "msgbatch", Given(lines, version), validated=Checked(total=count))
+    job = emulator.jobs.create("anthropic", "msgbatch", Given(lines, version, betas), validated=Checked(total=count))
     return json_response(public(job, request))
 
 
@@ -131,12 +132,11 @@ def public(job: Job, request: Request) -> dict[str, Any]:
     }
 
 
-def api_version(request: Request) -> str:
-    """Return the call's anthropic-version; raises ApiError (400) without one."""
-    version = request.headers.get("anthropic-version")
-    if not version:
-        raise ApiError(400, "anthropic-version: header is required")
-    return version
+def read_headers(request: Request, *, in_batch: bool) -> tuple[str, frozenset[str]]:
+    """Return the call's anthropic-version and betas; raises ApiError (400) where they cannot be."""
+    given = request.headers.getlist("anthropic-beta")
+    betas = frozenset(beta.strip() for header in given for beta in header.split(","))
+    return check_headers(request.headers.get("anthropic-version"), betas, in_batch=in_batch), betas
 
 
 def _counts(job: Job) -> dict[str, int]:
@@ -167,7 +167,7 @@ async def _spool(request: Request, path: Path, limit: int) -> None:
 def _check_queue(emulator: Emulator, count: int) -> None:
     limit = emulator.options.queued_requests_limit
     queued = sum(job.total for job in emulator.jobs.unfinished("anthropic"))
-    if limit is not None and queued + count > limit:
+    if not emulator.bill.quotas.admit("anthropic", REQUESTS, "requests", queued + count, limit):
         message = f"This request would exceed the limit of {limit} requests in the Message Batches processing queue."
         raise ApiError(429, message, kind="rate_limit_error", headers={"retry-after": "1"})
 

@@ -5,11 +5,13 @@ Source: platform.claude.com/docs/en/build-with-claude/batch-processing and .../a
 
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from batchline.emulator.anthropic_cache import Prefix, prefixes_of
 from batchline.emulator.errors import ApiError
 from batchline.emulator.lines import LineWriter
 from batchline.emulator.split import SplitError, UnknownKeyError, elements
@@ -17,9 +19,21 @@ from batchline.emulator.wire import decode_object
 
 MAX_REQUESTS = 100_000
 MAX_ID_LENGTH = 64
+VERSIONS = ("2023-01-01", "2023-06-01", "2026-10-21")
+LONG_OUTPUT = "output-300k-2026-03-24"  # a beta of batches only
 NO_SAMPLING_VERSION = "2026-10-21"  # from this anthropic-version on temperature, top_p and top_k are refused
 _ID = re.compile(r"[a-zA-Z0-9_-]+")
 _MISSING = object()
+
+# Most output tokens of a model, and with the beta above; the first pattern that matches.  Other models have no limit.
+_MAX_OUTPUT: tuple[tuple[str, int, int], ...] = (
+    ("claude-opus-4-[015]*", 64_000, 64_000),
+    ("claude-opus-*", 128_000, 300_000),
+    ("claude-sonnet-4-6*", 64_000, 300_000),
+    ("claude-sonnet-5-5*", 128_000, 128_000),
+    ("claude-sonnet-5*", 128_000, 300_000),
+    ("claude-*", 64_000, 64_000),
+)
 
 
 def split_envelope(body: Path, lines: Path) -> int:
@@ -76,8 +90,23 @@ def _check_request(index: int, request: dict[str, Any], seen: set[str]) -> None:
     seen.add(custom_id)
 
 
-def check_params(params: dict[str, Any], version: str, *, in_batch: bool) -> None:
-    """Check the body of one message; raises ApiError (400) with the API's text."""
+def check_headers(version: str | None, betas: frozenset[str], *, in_batch: bool) -> str:
+    """Return the call's anthropic-version; raises ApiError (400) without a valid one, or for a beta of batches only."""
+    if not version:
+        raise ApiError(400, "anthropic-version: header is required")
+    if version not in VERSIONS:
+        raise ApiError(400, f'anthropic-version: "{version}" is not a valid version')
+    for beta in betas:
+        if not beta or (beta == LONG_OUTPUT and not in_batch):
+            advice = "Please consult our documentation at docs.anthropic.com or try again without the header."
+            raise ApiError(400, f"Unexpected value(s) `{beta}` for the `anthropic-beta` header. {advice}")
+    return version
+
+
+def check_params(
+    params: dict[str, Any], version: str, betas: frozenset[str] = frozenset(), *, in_batch: bool
+) -> list[Prefix]:
+    """Check the body of one message and return its prompt's prefixes; raises ApiError (400) with the API's text."""
     for name, kind in (("model", str), ("max_tokens", int), ("messages", list)):
         if name not in params:
             raise ApiError(400, f"{name}: Field required")
@@ -87,7 +116,19 @@ def check_params(params: dict[str, Any], version: str, *, in_batch: bool) -> Non
         raise ApiError(400, "max_tokens: Input should be greater than or equal to 1")
     if not params["messages"]:
         raise ApiError(400, "messages: at least one message is required")
+    _check_output(params["model"], params["max_tokens"], long=LONG_OUTPUT in betas)
     _check_refused(params, version, in_batch=in_batch)
+    return prefixes_of(params)
+
+
+def _check_output(model: str, max_tokens: int, *, long: bool) -> None:
+    for pattern, normal, longer in _MAX_OUTPUT:
+        if fnmatchcase(model, pattern):
+            most = longer if long else normal
+            if max_tokens > most:
+                what = f"which is the maximum allowed number of output tokens for {model}"
+                raise ApiError(400, f"max_tokens: {max_tokens} > {most}, {what}")
+            return
 
 
 def _check_refused(params: dict[str, Any], version: str, *, in_batch: bool) -> None:

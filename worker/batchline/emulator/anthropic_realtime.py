@@ -9,7 +9,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from batchline.emulator.answers import message
-from batchline.emulator.anthropic_batches import api_version
+from batchline.emulator.anthropic_batches import read_headers
+from batchline.emulator.anthropic_cache import PromptCache
 from batchline.emulator.anthropic_params import check_params
 from batchline.emulator.anthropic_work import REFUSED, SERVER_ERROR
 from batchline.emulator.bill import Tally
@@ -30,10 +31,11 @@ def realtime_routes() -> list[BaseRoute]:
 
 
 async def create(emulator: Emulator, request: Request) -> Response:
-    """Answer one message at once."""
+    """Answer one message at once. Every call finds the cache cold."""
+    version, betas = read_headers(request, in_batch=False)
     body = await _body(request)
-    check_params(body, api_version(request), in_batch=False)
-    prompt = read_prompt(MESSAGES, body)
+    prefixes = check_params(body, version, betas, in_batch=False)
+    prompt = read_prompt(MESSAGES, body)._replace(cache=PromptCache().use(prefixes, emulator.clock()))
     tally = Tally()
     call_id = f"req_{secrets.token_hex(12)}"
     fate = emulator.fates.of(prompt.model, prompt.text, prompt.digest, call_id)

@@ -8,18 +8,21 @@ from threading import Lock
 from typing import Any, Literal, NamedTuple
 
 from batchline.emulator.prices import cost_nano
+from batchline.emulator.quotas import Quotas
 
-Provider = Literal["openai", "anthropic"]
+Provider = Literal["openai", "anthropic", "gemini"]
 Route = Literal["batch", "realtime"]
 MAX_DOUBLES_SHOWN = 10_000
 
 
 class Usage(NamedTuple):
-    """Tokens of one answer; `input_tokens` is all input, cached included."""
+    """Tokens of one answer; `input_tokens` is all input, what was read from and written to a cache included."""
 
     input_tokens: int
     cached_tokens: int
     output_tokens: int
+    written_tokens: int = 0  # for 5 minutes
+    written_1h_tokens: int = 0
 
 
 @dataclass(slots=True)
@@ -31,6 +34,8 @@ class Tally:
     input_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
+    written_tokens: int = 0
+    written_1h_tokens: int = 0
     list_nano_usd: int = 0
     batch_nano_usd: int = 0
     unpriced: int = 0
@@ -43,6 +48,8 @@ class Tally:
         self.input_tokens += usage.input_tokens
         self.cached_tokens += usage.cached_tokens
         self.output_tokens += usage.output_tokens
+        self.written_tokens += usage.written_tokens
+        self.written_1h_tokens += usage.written_1h_tokens
         self.messages.append(int(digest[:16], 16))
         cost = cost_nano(model, *usage)
         if cost is None:
@@ -76,6 +83,7 @@ class Bill:
     batches_cancelled: Counter[str] = field(default_factory=Counter)
     violations: list[dict[str, str]] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
+    quotas: Quotas = field(default_factory=Quotas)
     _lock: Lock = field(default_factory=Lock)
     _seen: dict[tuple[Provider, str], set[int]] = field(default_factory=dict)
     _again: dict[tuple[Provider, str], Counter[int]] = field(default_factory=dict)
@@ -103,7 +111,7 @@ class Bill:
         billed; `messages`, how many different (model, message) pairs these were.  Each message was paid once when
         charges equal messages; else `double_executions` says how many too many, `doubles` which, by provider, model
         and message (10,000 at most).  Then `batches_created` and `batches_cancelled` per provider, `violations`
-        (foreign things that were touched), `calls` per route, and `models`, the sums.
+        (foreign things that were touched), `calls` per route, `quotas` (in `quotas`), and `models`, the sums.
         Batches are in it once they have ended; foreign ones never.  Money is in nano-dollars: `list_nano_usd` and `batch_nano_usd` are the same requests at both prices,
         `paid_nano_usd` is the one that their route costs.  A double is named by its message's first 16 hex digits.
         """
@@ -128,6 +136,7 @@ class Bill:
             "batches_cancelled": dict(self.batches_cancelled),
             "violations": list(self.violations),
             "calls": dict(sorted(self.calls.items())),
+            "quotas": self.quotas.report(),
         }
 
     def _per_provider(self, number: Callable[[Tally], int]) -> dict[str, int]:

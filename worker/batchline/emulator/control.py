@@ -47,7 +47,7 @@ async def _arm(request: Request) -> Response:
         return _bad(str(error))
     names = [route.name for route in request.app.routes if isinstance(route, Route) and "." in route.name]
     if not matching(names, fault.route):
-        return _bad(f"no route is called {fault.route!r}: there are {', '.join(sorted(names))}")
+        return _bad(f"no route is called {fault.route!r}: there are {', '.join(sorted(set(names)))}")
     faults = _emulator(request).transport_faults
     faults.arm(fault)
     return json_response(faults.report())

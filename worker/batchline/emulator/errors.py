@@ -14,7 +14,8 @@ from batchline.emulator.wire import json_response
 class ApiError(Exception):
     """A call or a request that the provider refuses.
 
-    `kind` is the provider's error type; `code` and `param` exist in OpenAI's shape only.
+    `kind` is the provider's error type; `param` exists in OpenAI's shape only, `details` in Google's, where `code` is
+    the status' name if it is not the usual one.
     """
 
     status: int
@@ -22,6 +23,7 @@ class ApiError(Exception):
     kind: str = "invalid_request_error"
     code: str | None = None
     param: str | None = None
+    details: tuple[Mapping[str, Any], ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -47,3 +49,26 @@ def anthropic_error(error: ApiError) -> Response:
     request_id = f"req_{secrets.token_hex(12)}"
     headers = {"request-id": request_id, **error.headers}
     return json_response(anthropic_error_body(error, request_id), status=error.status, headers=headers)
+
+
+_GOOGLE_STATUSES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ALREADY_EXISTS",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
+
+def gemini_error(error: ApiError) -> Response:
+    """Return Google's HTTP answer to a refused call."""
+    status = error.code or _GOOGLE_STATUSES.get(error.status, "UNKNOWN")
+    detail: dict[str, Any] = {"code": error.status, "message": error.message, "status": status}
+    if error.details:
+        detail["details"] = list(error.details)
+    return json_response({"error": detail}, status=error.status, headers=error.headers)

@@ -30,7 +30,10 @@ class Problem(dict[str, Any]):
 
 @dataclass(slots=True)
 class Outcome:
-    """What one pass over a job's input produced; `output` and `rejected` are files on disk, or None when empty."""
+    """What one pass over a job's input produced; `output` and `rejected` are files on disk, or None when empty.
+
+    `broken`: the pass broke off in its middle, the requests behind were not run.
+    """
 
     succeeded: int = 0
     failed: int = 0
@@ -38,6 +41,7 @@ class Outcome:
     cancelled: int = 0
     output: Path | None = None
     rejected: Path | None = None
+    broken: bool = False
     tallies: dict[str, Tally] = field(default_factory=dict)
 
     def usage(self) -> Usage:

@@ -31,10 +31,15 @@ class LineWriter:
 
     def write_raw(self, line: bytes) -> None:
         """Append bytes that are one line already, without their line feed."""
+        file = self.open()
+        file.write(line)
+        file.write(b"\n")
+
+    def open(self) -> BinaryIO:
+        """Make the file, though nothing may ever be written to it."""
         if self._file is None:
             self._file = self._path.open("wb", buffering=_BUFFER_BYTES)
-        self._file.write(line)
-        self._file.write(b"\n")
+        return self._file
 
     @property
     def path(self) -> Path | None:

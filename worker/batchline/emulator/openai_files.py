@@ -1,5 +1,6 @@
 """OpenAI's /v1/files. Source: developers.openai.com/api/reference/resources/files."""
 
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from starlette.requests import Request
@@ -9,32 +10,34 @@ from starlette.routing import BaseRoute
 from batchline.emulator.errors import ApiError
 from batchline.emulator.files import DEFAULT_LIFE_S, StoredFile
 from batchline.emulator.multipart import Form, MultipartError, receive_form
+from batchline.emulator.openai_dialects import Dialect, dialect_of
 from batchline.emulator.routing import route
 from batchline.emulator.wire import file_response, json_response
 from batchline.emulator.world import Emulator
 
 MAX_LIST = 10_000
-LIFE_RANGE_S = (3_600, 2_592_000)
 
 
-def file_routes() -> list[BaseRoute]:
-    """Return the routes of the Files API."""
+def file_routes(root: str = "") -> list[BaseRoute]:
+    """Return the routes of the Files API; `root` stands before every path."""
+    base = root + "/v1/files"
     return [
-        route("openai.files.create", "POST", "/v1/files", upload),
-        route("openai.files.list", "GET", "/v1/files", list_files),
-        route("openai.files.retrieve", "GET", "/v1/files/{file_id}", get_file),
-        route("openai.files.delete", "DELETE", "/v1/files/{file_id}", delete_file),
-        route("openai.files.content", "GET", "/v1/files/{file_id}/content", content),
+        route("openai.files.create", "POST", base, upload),
+        route("openai.files.list", "GET", base, list_files),
+        route("openai.files.retrieve", "GET", base + "/{file_id}", get_file),
+        route("openai.files.delete", "DELETE", base + "/{file_id}", delete_file),
+        route("openai.files.content", "GET", base + "/{file_id}/content", content),
     ]
 
 
 async def upload(emulator: Emulator, request: Request) -> Response:
     """Take a file in, spooling it to disk."""
     spooled = emulator.files.spool_path()
-    limit = emulator.options.max_file_bytes
+    dialect = dialect_of(emulator.options)
+    limit = min(emulator.options.max_file_bytes, dialect.max_file_bytes)
     try:
         form = await receive_form(request.stream(), request.headers.get("content-type", ""), spooled, limit)
-        life_s = _check_form(form, limit)
+        life_s = _check_form(form, limit, dialect)
         record = emulator.files.adopt(spooled, form.filename or "upload", "batch", life_s)
     except MultipartError as error:
         raise ApiError(400, f"Could not parse multipart form: {error}.") from error
@@ -46,6 +49,9 @@ async def upload(emulator: Emulator, request: Request) -> Response:
 async def list_files(emulator: Emulator, request: Request) -> Response:
     """List files, newest first unless `order=asc`."""
     query = request.query_params
+    refuse_unknown(query, ("after", "limit", "order", "purpose"))
+    if query.get("order", "desc") not in ("asc", "desc"):
+        raise ApiError(400, "Invalid 'order': expected 'asc' or 'desc'.", code="invalid_value", param="order")
     records = emulator.files.listed()
     if query.get("order", "desc") != "asc":
         records.reverse()
@@ -73,6 +79,14 @@ async def content(emulator: Emulator, request: Request) -> Response:
     """Stream a file's content."""
     record = _file(emulator, request)
     return file_response(emulator.files.path(record.id), "application/octet-stream")
+
+
+def refuse_unknown(given: Iterable[str], known: Collection[str], under: str = "") -> None:
+    """Raise ApiError (400) for the first name that is not documented."""
+    for name in given:
+        if name not in known:
+            message = f"Unknown parameter: '{under}{name}'."
+            raise ApiError(400, message, code="unknown_parameter", param=under + name)
 
 
 def list_limit(request: Request, most: int) -> int:
@@ -103,16 +117,17 @@ def list_body(page: list[dict[str, Any]], *, more: bool) -> dict[str, Any]:
     return {"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": more}
 
 
-def check_life(anchor: Any, seconds: Any, param: str) -> int:
+def check_life(anchor: Any, seconds: Any, param: str, dialect: Dialect) -> int:
     """Return the life of a file in seconds; raises ApiError (400) outside the documented range."""
-    low, high = LIFE_RANGE_S
+    low, high = dialect.lives_s or (0, 0)
     if anchor != "created_at" or not isinstance(seconds, int) or not low <= seconds <= high:
         message = f"Invalid '{param}': the anchor is created_at, the seconds are between {low} and {high}."
         raise ApiError(400, message, code="invalid_value", param=param)
     return seconds
 
 
-def _check_form(form: Form, limit: int) -> int:
+def _check_form(form: Form, limit: int, dialect: Dialect) -> int:
+    refuse_unknown(form.fields, {"file", *dialect.upload_fields})
     if form.filename is None:
         raise ApiError(400, "Missing required parameter: 'file'.", code="missing_required_parameter", param="file")
     purpose = form.fields.get("purpose")
@@ -128,7 +143,8 @@ def _check_form(form: Form, limit: int) -> int:
     anchor, seconds = form.fields.get("expires_after[anchor]"), form.fields.get("expires_after[seconds]")
     if anchor is None and seconds is None:
         return DEFAULT_LIFE_S
-    return check_life(anchor, int(seconds) if seconds and seconds.isdecimal() else None, "expires_after")
+    number = int(seconds) if seconds and seconds.isascii() and seconds.isdecimal() else None
+    return check_life(anchor, number, "expires_after", dialect)
 
 
 def _file(emulator: Emulator, request: Request) -> StoredFile:

@@ -10,10 +10,9 @@ from typing import Any
 
 from batchline.emulator.errors import ApiError
 from batchline.emulator.jobs import Checked, Problem
-from batchline.emulator.prompts import EMBEDDINGS, MODERATIONS, REQUIRED, model_of, read_prompt
+from batchline.emulator.prompts import BYTES_PER_TOKEN, EMBEDDINGS, MODERATIONS, REQUIRED, model_of, read_prompt
 from batchline.emulator.wire import decode_object
 
-MAX_REQUESTS = 50_000
 MAX_EMBEDDING_INPUTS = 50_000
 MAX_PROBLEMS = 1_000  # ours: how many problems are listed is not documented
 
@@ -27,11 +26,13 @@ def problem(code: str, message: str, line: int | None = None, param: str | None 
 class LineCheck:
     """Validates the lines of one file, one after the other.
 
-    `count_tokens` adds up the prompts as well, which only an enqueued-token limit needs.
+    `max_requests` is the most that the service takes.  `count_tokens` adds up the prompts as well, which only an enqueued-token limit needs.
     """
 
     endpoint: str
+    max_requests: int = 50_000
     count_tokens: bool = False
+    bytes_per_token: float = BYTES_PER_TOKEN
     checked: Checked = field(default_factory=Checked)
     _ids: set[str] = field(default_factory=set)
     _inputs: int = 0
@@ -40,8 +41,9 @@ class LineCheck:
         """Return what is wrong with `lines`, or how many there are."""
         checked = self.checked
         for number, line in lines:
-            if checked.total >= MAX_REQUESTS:
-                checked.problems = [problem("too_many_tasks", f"The batch has more than {MAX_REQUESTS} requests.")]
+            if checked.total >= self.max_requests:
+                message = f"The batch has more than {self.max_requests} requests."
+                checked.problems = [problem("too_many_tasks", message)]
                 return checked
             checked.total += 1
             found = self._check_line(line)
@@ -104,7 +106,7 @@ class LineCheck:
             self._inputs += len(given) if many and given is not None else 1
         if self.count_tokens and self.endpoint != MODERATIONS:
             try:
-                self.checked.enqueued_tokens += read_prompt(self.endpoint, body).input_tokens
+                self.checked.enqueued_tokens += read_prompt(self.endpoint, body, self.bytes_per_token).input_tokens
             except ApiError:
                 return  # refused when it is run
 

@@ -18,9 +18,9 @@ from batchline.emulator.wire import decode_object, json_response, read_body
 from batchline.emulator.world import Emulator
 
 
-def realtime_routes() -> list[BaseRoute]:
-    """Return one route per endpoint that a batch may use."""
-    return [route(_name(endpoint), "POST", endpoint, _handler(endpoint)) for endpoint in REQUIRED]
+def realtime_routes(root: str = "") -> list[BaseRoute]:
+    """Return one route per endpoint that a batch may use; `root` stands before every path."""
+    return [route(_name(endpoint), "POST", root + endpoint, _handler(endpoint)) for endpoint in REQUIRED]
 
 
 def _name(endpoint: str) -> str:
@@ -39,7 +39,7 @@ def _handler(endpoint: str) -> Handler:
                 raise ApiError(400, message, code="missing_required_parameter", param=name)
         if body.get("stream"):
             raise ApiError(400, "The emulator does not stream answers.", code="unsupported_value", param="stream")
-        prompt = read_prompt(endpoint, body)
+        prompt = read_prompt(endpoint, body, emulator.options.bytes_per_token)
         tally = Tally()
         call_id = f"req_{secrets.token_hex(12)}"
         fate = emulator.fates.of(prompt.model, prompt.text, prompt.digest, call_id)

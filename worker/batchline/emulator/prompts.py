@@ -1,6 +1,7 @@
 """Reading a request body: the user's message, its hash, and the size of the prompt in tokens."""
 
 import hashlib
+import math
 from typing import Any, NamedTuple
 
 import msgspec
@@ -22,7 +23,16 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     COMPLETIONS: ("model", "prompt"),
     MODERATIONS: ("input",),
 }
+BYTES_PER_TOKEN = 4
 DEFAULT_MODERATION_MODEL = "omni-moderation-latest"
+
+
+class CacheUse(NamedTuple):
+    """How many of a prompt's tokens a cache had already, and how many were written to it for 5 minutes or 1 hour."""
+
+    read: int = 0
+    written_5m: int = 0
+    written_1h: int = 0
 
 
 class Prompt(NamedTuple):
@@ -33,6 +43,7 @@ class Prompt(NamedTuple):
     system: str
     input_tokens: int
     digest: str  # SHA-256 of the user's message in hex
+    cache: CacheUse = CacheUse()
 
     @property
     def text(self) -> str:
@@ -48,7 +59,7 @@ def digest_of(text: str) -> str:
 def tokens_of(text: str) -> int:
     """Return a text's size in tokens: a quarter of its UTF-8 bytes, rounded up."""
     size = len(text) if text.isascii() else len(text.encode())
-    return -(-size // 4)
+    return -(-size // BYTES_PER_TOKEN)
 
 
 def model_of(endpoint: str, body: dict[str, Any]) -> Any:
@@ -56,11 +67,18 @@ def model_of(endpoint: str, body: dict[str, Any]) -> Any:
     return body.get("model", DEFAULT_MODERATION_MODEL if endpoint == MODERATIONS else None)
 
 
-def read_prompt(endpoint: str, body: dict[str, Any]) -> Prompt:
-    """Return what `body` asks.
+def read_prompt(endpoint: str, body: dict[str, Any], bytes_per_token: float = BYTES_PER_TOKEN) -> Prompt:
+    """Return what `body` asks; `bytes_per_token` of its text make one token of input.
 
     Raises ApiError (400) when the prompt has another type than the endpoint takes.
     """
+    prompt = _read_prompt(endpoint, body)
+    if bytes_per_token == BYTES_PER_TOKEN:
+        return prompt
+    return prompt._replace(input_tokens=math.ceil(prompt.input_tokens * BYTES_PER_TOKEN / bytes_per_token))
+
+
+def _read_prompt(endpoint: str, body: dict[str, Any]) -> Prompt:
     model = model_of(endpoint, body)
     if not isinstance(model, str) or not model:
         raise ApiError(400, "Invalid type for 'model': expected a string.", code="invalid_type", param="model")
@@ -71,6 +89,17 @@ def read_prompt(endpoint: str, body: dict[str, Any]) -> Prompt:
     name = "prompt" if endpoint == COMPLETIONS else "input"
     texts = _inputs(body.get(name), name)
     return Prompt(model, texts, "", sum(map(tokens_of, texts)), digest_of(texts[0]))
+
+
+def whole_text(endpoint: str, body: dict[str, Any]) -> str:
+    """Return the whole prompt of a chat or response, each message with its role, in the order in which it is read."""
+    given = body.get("messages" if endpoint == CHAT else "input")
+    parts = [_content_text(body.get("instructions"))] if endpoint == RESPONSES else []
+    if isinstance(given, str):
+        return "\n".join([*parts, given])
+    messages = given if isinstance(given, list) else []
+    texts = ((message.get("role"), message.get("content")) for message in messages if isinstance(message, dict))
+    return "\n".join([*parts, *(f"{role}\n{_content_text(content)}" for role, content in texts)])
 
 
 def _read_response_input(model: str, body: dict[str, Any]) -> Prompt:

@@ -8,6 +8,7 @@ from pathlib import Path
 from batchline.emulator.bill import Bill
 from batchline.emulator.faults import Fates
 from batchline.emulator.files import FileStore
+from batchline.emulator.gemini_store import GeminiFiles
 from batchline.emulator.jobs import Job, Jobs
 from batchline.emulator.options import Options
 from batchline.emulator.transport_faults import TransportFaults
@@ -26,6 +27,7 @@ class Emulator:
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.scratch.mkdir(parents=True)
         self.files = FileStore(self._dir, clock, options.listing_lag_s)
+        self.gemini_files = GeminiFiles(self._dir, clock, options.listing_lag_s)
         self.bill = Bill()
         self.fates = Fates(options)
         self.transport_faults = TransportFaults(options)
