@@ -62,6 +62,7 @@ def test_of_a_key_is_shown_whether_it_is_set_and_where(secrets: Command) -> None
     assert {name: account["api_key"] for name, account in accounts.items()} == {
         "openai": "set, from the variable OPENAI_API_KEY",
         "anthropic": "not set",
+        "gemini": "not set",
         "second": "set, from the file key",
     }
 

@@ -171,6 +171,7 @@ def test_an_unreachable_store_is_exit_code_3_and_the_keys_are_checked_all_the_sa
         ("store", "fail"),
         ("account openai", "warn"),
         ("account anthropic", "warn"),
+        ("account gemini", "warn"),
     ]
 
 

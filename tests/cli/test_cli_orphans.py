@@ -41,7 +41,11 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> Fakes:
     """Put fakes in the place of all providers: OpenAI lists these, or fails; Anthropic lists none, or fails."""
 
     def put(*listed: Listed, openai: ProviderError | None = None, anthropic: ProviderError | None = None) -> None:
-        made: dict[str, Any] = {"openai": Fake([*listed], openai), "anthropic": Fake([], anthropic)}
+        made: dict[str, Any] = {
+            "openai": Fake([*listed], openai),
+            "anthropic": Fake([], anthropic),
+            "gemini": Fake([], None),
+        }
         monkeypatch.setattr(runtime, "providers", lambda _, **__: made.__getitem__)
 
     return put

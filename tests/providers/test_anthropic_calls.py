@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from batchline.errors import Ambiguous, KeyRefused, Permanent, ProviderError, Retryable
-from batchline.providers.anthropic import AnthropicProvider
-from batchline.providers.protocol import AccountAccess, Job, Progress
+from batchline.errors import Ambiguous, InvalidRequest, KeyRefused, Permanent, ProviderError, Retryable
+from batchline.lanes import Lane
+from batchline.providers.anthropic import LIMITS, AnthropicProvider
+from batchline.providers.protocol import AccountAccess, DefaultBudget, Job, Limits, Options, Progress
 from batchline.requests import Usage
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ SUCCEEDED = (
     b'{"custom_id":"a","result":{"type":"succeeded","message":{"usage":{"input_tokens":1,"output_tokens":2}}}}\n'
 )
 EXPIRED = b'{"custom_id":"b","result":{"type":"expired"}}\n'
+
+
+def lane(endpoint: str, *, beta: str | None = None) -> Lane:
+    """Return a lane of the endpoint, as the realtime call takes it."""
+    return Lane(name="", account="acme", endpoint=endpoint, model="m", beta=beta)
 
 
 def batch(**fields: Any) -> dict[str, Any]:
@@ -78,13 +84,54 @@ def test_every_call_says_the_version_that_takes_all_bodies(stage: Stage, provide
 
 def test_the_lanes_beta_goes_with_the_create_and_the_realtime_call(stage: Stage, provider: AnthropicProvider) -> None:
     stage.says(batch())
-    job = Job(
-        batch_id="b", nonce="n", endpoint="messages", model="m", rows=2, intent_ms=0, beta="output-300k-2026-03-24"
-    )
+    job = msgspec.structs.replace(JOB, beta="context-1m-2025-08-07")
     provider.create(io.BytesIO(ROWS), job, timeout_s=60)
-    provider.call("messages", BODY, beta="output-300k-2026-03-24", timeout_s=60)
-    provider.call("messages", BODY, beta=None, timeout_s=60)
-    assert [a.headers.get("anthropic-beta") for a in stage.asked] == ["output-300k-2026-03-24"] * 2 + [None]
+    provider.call(lane("messages", beta="context-1m-2025-08-07"), BODY, timeout_s=60)
+    provider.call(lane("messages"), BODY, timeout_s=60)
+    assert [a.headers.get("anthropic-beta") for a in stage.asked] == ["context-1m-2025-08-07"] * 2 + [None]
+
+
+def test_several_betas_go_as_one_header(stage: Stage, provider: AnthropicProvider) -> None:
+    stage.says(batch())
+    job = msgspec.structs.replace(JOB, beta="output-300k-2026-03-24,context-1m-2025-08-07")
+    provider.create(io.BytesIO(ROWS), job, timeout_s=60)
+    assert stage.asked[0].headers["anthropic-beta"] == "output-300k-2026-03-24,context-1m-2025-08-07"
+
+
+@pytest.mark.parametrize("version", [None, "2026-10-21"])
+def test_the_lanes_version_goes_with_the_create(stage: Stage, provider: AnthropicProvider, version: str | None) -> None:
+    stage.says(batch())
+    provider.create(io.BytesIO(ROWS), msgspec.structs.replace(JOB, version=version), timeout_s=60)
+    provider.poll("msgbatch_1")
+    assert [a.headers["anthropic-version"] for a in stage.asked] == [version or "2023-06-01", "2023-06-01"]
+
+
+@pytest.mark.parametrize("beta", ["output-300k-2026-03-24", "context-1m-2025-08-07, output-300k-2026-03-24"])
+def test_a_beta_that_only_batches_have_is_refused_before_any_call(
+    stage: Stage, provider: AnthropicProvider, beta: str
+) -> None:
+    with pytest.raises(InvalidRequest, match="output-300k-2026-03-24 is for batches only"):
+        provider.call(lane("messages", beta=beta), BODY, timeout_s=60)
+    assert not stage.asked
+
+
+def test_an_account_without_options_has_anthropics_limits_and_a_budget_of_requests() -> None:
+    facts = AnthropicProvider.facts(Options())
+    assert (facts.kind, facts.limits, facts.price_provider) == ("anthropic", LIMITS, "anthropic")
+    assert facts.budgets == (DefaultBudget(requests=200_000, shared=True),)
+    assert (facts.has_files, facts.tagged, facts.endpoints["messages"].prefixed) == (False, False, True)
+
+
+def test_an_accounts_own_limits_only_lower_anthropics() -> None:
+    assert AnthropicProvider.facts(Options(max_requests=10, max_bytes=99)).limits == Limits(
+        max_requests=10, max_bytes=99
+    )
+    assert AnthropicProvider.facts(Options(max_requests=10**9, max_bytes=10**12)).limits == LIMITS
+
+
+def test_there_is_no_storage_to_tell_of(stage: Stage, provider: AnthropicProvider) -> None:
+    assert provider.storage() is None
+    assert not stage.asked
 
 
 @pytest.mark.parametrize(
@@ -265,7 +312,7 @@ def test_cancel_only_asks(stage: Stage, provider: AnthropicProvider, status: int
 
 def test_a_realtime_call_sends_the_body_as_it_is(stage: Stage, provider: AnthropicProvider) -> None:
     stage.says({"id": "msg_1", "usage": {"input_tokens": 3, "output_tokens": 4}})
-    result = provider.call("messages", BODY, beta=None, timeout_s=30)
+    result = provider.call(lane("messages"), BODY, timeout_s=30)
     assert (result.kind, result.usage) == ("succeeded", Usage(input_tokens=3, output_tokens=4))
     (asked,) = stage.asked
     assert (asked.path, asked.body, asked.headers["content-type"]) == ("/v1/messages", BODY, "application/json")
@@ -273,7 +320,7 @@ def test_a_realtime_call_sends_the_body_as_it_is(stage: Stage, provider: Anthrop
 
 def test_a_realtime_refusal_of_the_request_is_its_result(stage: Stage, provider: AnthropicProvider) -> None:
     stage.refuses(400, code="invalid_request_error", message="max_tokens: Field required")
-    result = provider.call("messages", BODY, beta=None, timeout_s=30)
+    result = provider.call(lane("messages"), BODY, timeout_s=30)
     assert (result.kind, result.code, result.message) == (
         "rejected",
         "invalid_request_error",
@@ -289,7 +336,7 @@ def test_a_realtime_refusal_of_the_account_or_the_moment_is_an_error(
 ) -> None:
     stage.refuses(status)
     with pytest.raises(ProviderError) as caught:
-        provider.call("messages", BODY, beta=None, timeout_s=30)
+        provider.call(lane("messages"), BODY, timeout_s=30)
     assert type(caught.value) is error
     assert len(stage.asked) == 1
 
@@ -297,7 +344,7 @@ def test_a_realtime_refusal_of_the_account_or_the_moment_is_an_error(
 def test_a_realtime_answer_that_is_lost_may_have_been_paid(stage: Stage, provider: AnthropicProvider) -> None:
     stage.drops()
     with pytest.raises(Ambiguous):
-        provider.call("messages", BODY, beta=None, timeout_s=30)
+        provider.call(lane("messages"), BODY, timeout_s=30)
     assert len(stage.asked) == 1
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from batchline.errors import Ambiguous, KeyRefused, NotFound, Permanent, ProviderError, Retryable
@@ -52,6 +54,79 @@ def test_a_create_whose_body_never_left_whole_is_certainly_without_effect() -> N
 )
 def test_an_account_without_money_keeps_its_requests_waiting(body: bytes) -> None:
     assert type(refused(CREATE, 400, {}, body)) is KeyRefused
+
+
+GOOGLE = '{"error":{"code":%d,"message":"%s","status":"%s","details":[%s]}}'
+REASON = '{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"%s","domain":"googleapis.com"}'
+
+
+def google(code: int, status: str, message: str = "m", details: str = "") -> bytes:
+    return (GOOGLE % (code, message, status, details)).encode()
+
+
+@pytest.mark.parametrize(
+    ("message", "status", "details"),
+    [
+        # Source: github.com/google-gemini/gemini-cli/issues/25198
+        ("API Key not found. Please pass a valid API key.", "INVALID_ARGUMENT", REASON % "API_KEY_INVALID"),
+        ("User location is not supported for the API use.", "FAILED_PRECONDITION", ""),
+    ],
+)
+def test_a_project_that_google_does_not_serve_keeps_its_requests_waiting(
+    message: str, status: str, details: str
+) -> None:
+    body = google(400, status, message, details)
+    assert type(refused(CREATE, 400, {}, body)) is KeyRefused
+    assert type(refused(CREATE, 400, {}, google(400, status))) is Permanent
+
+
+def test_googles_error_is_named_by_its_status() -> None:
+    told = read_error(google(429, "RESOURCE_EXHAUSTED", "full"))
+    assert (told.code, told.type, told.message, told.retry_s) == (
+        "RESOURCE_EXHAUSTED",
+        "RESOURCE_EXHAUSTED",
+        "full",
+        None,
+    )
+
+
+def test_an_error_in_a_list_is_read_as_well() -> None:
+    assert read_error(b"[" + google(503, "UNAVAILABLE") + b"]").code == "UNAVAILABLE"
+
+
+@pytest.mark.parametrize(
+    ("delay", "header", "seconds"),
+    [
+        ("34s", {}, 34.0),
+        ("34.5s", {}, 34.5),
+        ("soon", {}, None),
+        ("9e9s", {}, 86_400.0),
+        ("9s", {"retry-after": "7"}, 7.0),
+    ],
+)
+def test_googles_time_to_wait_stands_in_the_details(delay: str, header: dict[str, str], seconds: float | None) -> None:
+    info = json.dumps({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay})
+    assert refused(CREATE, 429, header, google(429, "RESOURCE_EXHAUSTED", "m", info)).retry_after_s == seconds
+
+
+@pytest.mark.parametrize("details", ["7", "null", '"text"', '{"reason":7}', '{"retryDelay":null}'])
+def test_details_of_another_shape_do_not_hide_the_error(details: str) -> None:
+    assert read_error(google(400, "INVALID_ARGUMENT", "m", details)).message == "m"
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_file_of_googles_that_is_gone_is_no_fault_of_the_key(status: int) -> None:
+    body = google(status, "PERMISSION_DENIED", "You do not have permission to access the File x or it may not exist.")
+    assert type(refused(READ, status, {}, body)) is NotFound
+    error = refused(CREATE, status, {}, body)
+    assert type(error) is Permanent
+    assert "cannot find file" in str(error)
+
+
+def test_a_model_that_google_does_not_know_is_the_batchs_fault_but_an_unknown_address_is_not() -> None:
+    error = refused(CREATE, 404, {}, google(404, "NOT_FOUND", "models/x is not found for API version v1beta"))
+    assert (type(error), error.code) == (Permanent, "model_not_found")
+    assert type(refused(CREATE, 404, {}, google(404, "NOT_FOUND", "Method not found."))) is Retryable
 
 
 def test_the_providers_message_is_quoted_but_cut() -> None:

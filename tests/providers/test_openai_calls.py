@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from batchline.errors import Ambiguous, KeyRefused, NotFound, Permanent, ProviderError, Retryable
+from batchline.lanes import Lane
 from batchline.providers.openai import OpenAIProvider
 from batchline.providers.openai_wire import file_name
 from batchline.providers.protocol import AccountAccess, Job, Listed, Progress, Upload
@@ -33,6 +34,11 @@ JOB = Job(
 )
 BATCH = {"id": "batch_1", "status": "validating", "created_at": 1_790_000_001, "expires_at": 1_790_086_401}
 DONE = Progress(provider_id="batch_1", status="completed", outcome="completed", results=("file-o", "file-e"))
+
+
+def lane(endpoint: str, *, beta: str | None = None) -> Lane:
+    """Return a lane of the endpoint, as the realtime call takes it."""
+    return Lane(name="", account="acme", endpoint=endpoint, model="m", beta=beta)
 
 
 @pytest.fixture
@@ -437,7 +443,7 @@ def test_a_realtime_call_sends_the_body_as_it_is(
     stage: Stage, provider: OpenAIProvider, endpoint: str, path: str
 ) -> None:
     stage.says({"id": "x", "usage": {"prompt_tokens": 3, "completion_tokens": 4}})
-    result = provider.call(endpoint, BODY, beta=None, timeout_s=30)
+    result = provider.call(lane(endpoint), BODY, timeout_s=30)
     assert (result.custom_id, result.kind, result.usage) == ("", "succeeded", Usage(input_tokens=3, output_tokens=4))
     assert bytes(result.body or b"").startswith(b'{"id": "x"')
     (asked,) = stage.asked
@@ -446,7 +452,7 @@ def test_a_realtime_call_sends_the_body_as_it_is(
 
 def test_a_realtime_refusal_of_the_request_is_its_result(stage: Stage, provider: OpenAIProvider) -> None:
     stage.refuses(400, code="context_length_exceeded", message="too long")
-    result = provider.call("chat", BODY, beta=None, timeout_s=30)
+    result = provider.call(lane("chat"), BODY, timeout_s=30)
     assert (result.kind, result.code, result.message) == ("rejected", "context_length_exceeded", "too long")
 
 
@@ -458,7 +464,7 @@ def test_a_realtime_refusal_of_the_account_or_the_moment_is_an_error(
 ) -> None:
     stage.refuses(status)
     with pytest.raises(ProviderError) as caught:
-        provider.call("chat", BODY, beta=None, timeout_s=30)
+        provider.call(lane("chat"), BODY, timeout_s=30)
     assert type(caught.value) is error
     assert len(stage.asked) == 1
 
@@ -466,11 +472,11 @@ def test_a_realtime_refusal_of_the_account_or_the_moment_is_an_error(
 def test_a_realtime_answer_that_is_lost_may_have_been_paid(stage: Stage, provider: OpenAIProvider) -> None:
     stage.drops()
     with pytest.raises(Ambiguous):
-        provider.call("chat", BODY, beta=None, timeout_s=30)
+        provider.call(lane("chat"), BODY, timeout_s=30)
     assert len(stage.asked) == 1
 
 
 def test_a_realtime_answer_that_is_no_json_is_no_answer(stage: Stage, provider: OpenAIProvider) -> None:
     stage.says(b'{"id":"x"')
     with pytest.raises(Ambiguous):
-        provider.call("chat", BODY, beta=None, timeout_s=30)
+        provider.call(lane("chat"), BODY, timeout_s=30)

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from batchline.providers.lines import BadLine
-from batchline.providers.openai_wire import parse_batch, parse_result, progress_of, refusal_of, usage_of
+from batchline.providers.openai_lines import parse_result, usage_of
+from batchline.providers.openai_wire import parse_batch, progress_of, refusal_of
 from batchline.requests import Usage
 
 COMPLETED = b'{"id":"batch_6abc00d919e081908a2139a6f0445973","object":"batch","endpoint":"/v1/chat/completions","model":"gpt-6-luna","input_file_id":"file-WSWT79PMeoPcEJ3trFKmpQ","completion_window":"24h","status":"completed","output_file_id":"file-V7XpECC2hkGU5DSKJpNEDr","error_file_id":null,"errors":null,"created_at":1790705881,"in_progress_at":1790705882,"finalizing_at":1790706017,"completed_at":1790706019,"expires_at":1790792281,"failed_at":null,"expired_at":null,"cancelling_at":null,"cancelled_at":null,"request_counts":{"completed":19,"failed":0,"total":19},"metadata":{"davka":"2","beh":"test"},"usage":{"input_tokens":25214,"input_tokens_details":{"cached_tokens":0},"output_tokens":12974,"output_tokens_details":{"reasoning_tokens":0},"total_tokens":38188}}'
@@ -195,6 +196,27 @@ def test_a_success_without_a_body_is_no_answer() -> None:
 def test_a_line_without_response_was_not_run(error: Any, kind: str) -> None:
     content = json.dumps({"custom_id": "c", "response": None, "error": error}).encode()
     assert parse_result(content).kind == kind
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "the model is not served", "code": 400},
+        {"object": "error", "message": "the model is not served", "type": "BadRequestError", "code": "400"},
+        {"error": {"message": "the model is not served", "code": 400}},
+    ],
+)
+def test_an_error_beside_a_response_without_a_body_is_read_for_its_reason(error: Any) -> None:
+    # vLLM's run-batch "on error sets error and no body".
+    result = parse_result(line(400, None, error=error))
+    assert (result.kind, result.code, result.message) == ("rejected", "400", "the model is not served")
+
+
+@pytest.mark.parametrize("error", ["failed", 7, ["a"], {"code": {"a": 1}}])
+def test_an_error_of_no_known_shape_tears_no_line(error: Any) -> None:
+    assert parse_result(line(200, {"id": "x"}, error=error)).kind == "succeeded"
+    content = json.dumps({"custom_id": "c", "response": None, "error": error}).encode()
+    assert (parse_result(content).kind, parse_result(content).code) == ("retryable", "")
 
 
 def test_a_response_decides_even_beside_an_error() -> None:

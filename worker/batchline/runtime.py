@@ -14,7 +14,7 @@ from functools import partial
 
 from batchline.engine.context import Context
 from batchline.errors import KeyRefused, StoreError, UsageError
-from batchline.providers import make_provider, options_of
+from batchline.providers import facts_of, make_provider, options_of
 from batchline.providers.protocol import AccountAccess, Provider
 from batchline.providers.watched import Watched
 from batchline.settings import Account, Settings, load_settings
@@ -35,7 +35,9 @@ def context() -> Context:
 
 
 def build(settings: Settings) -> Context:
-    """Build a context on the wall clock and real dice."""
+    """Build a context on the wall clock and real dice. Raises UsageError on an account with options that its provider has not."""
+    for account in settings.accounts.values():
+        facts_of(account)
     store = Store(
         settings.redis_url,
         lease_s=settings.lease_seconds,

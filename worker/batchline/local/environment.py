@@ -27,6 +27,8 @@ def at_emulator(url: str) -> dict[str, str]:
         "OPENAI_API_KEY": EMULATOR_KEY,
         "ANTHROPIC_BASE_URL": url,
         "ANTHROPIC_API_KEY": EMULATOR_KEY,
+        "GOOGLE_GEMINI_BASE_URL": url,
+        "GEMINI_API_KEY": EMULATOR_KEY,
         # The SDKs honour proxy variables, and a proxy cannot see this machine's loopback interface.
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",

@@ -9,15 +9,17 @@ from collections.abc import Mapping
 
 from batchline.errors import UsageError
 from batchline.providers.anthropic import AnthropicProvider
+from batchline.providers.gemini import GeminiProvider
 from batchline.providers.openai import OpenAIProvider
 from batchline.providers.protocol import AccountAccess, Facts, Options, Provider
 from batchline.settings import Account
 
-Kind = type[OpenAIProvider | AnthropicProvider]
+Kind = type[OpenAIProvider | AnthropicProvider | GeminiProvider]
 
 PROVIDERS: Mapping[str, Kind] = {
     "openai": OpenAIProvider,
     "anthropic": AnthropicProvider,
+    "gemini": GeminiProvider,
 }
 
 __all__ = ["PROVIDERS", "Facts", "facts", "facts_of", "make_provider", "options_of"]

@@ -12,7 +12,8 @@ from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
-from batchline.errors import Ambiguous, ProviderError, Retryable
+from batchline.errors import Ambiguous, InvalidRequest, ProviderError, Retryable
+from batchline.lanes import Lane
 from batchline.providers.answers import answered, parsed, rejected
 from batchline.providers.anthropic_wire import (
     PAGE,
@@ -29,6 +30,7 @@ from batchline.providers.lines import split_lines
 from batchline.providers.protocol import (
     AccountAccess,
     Created,
+    DefaultBudget,
     Endpoint,
     Facts,
     Found,
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
 BASE_URL = "https://api.anthropic.com"
 
 VERSION = "2023-06-01"
-"""The API version of every call.
+"""The API version of every call, unless the lane of a batch says another one (``|version=``).
 
 The SDK would send 2026-10-21, whose only change to a request is to refuse more: a body with ``temperature``, ``top_p`` or
 ``top_k`` fails there, at the end of the batch. Bodies are the requesters' own and the version is one for a whole batch, so
@@ -56,7 +58,7 @@ it is the one that takes them all; newer fields and models are not bound to a ve
 Source: platform.claude.com/docs/en/api/versioning
 """
 
-ENDPOINTS: Mapping[str, Endpoint] = {"messages": Endpoint(path="/v1/messages", price_flavor="default")}
+ENDPOINTS: Mapping[str, Endpoint] = {"messages": Endpoint(path="/v1/messages", price_flavor="default", prefixed=True)}
 
 LIMITS = Limits(
     max_requests=100_000,
@@ -64,6 +66,15 @@ LIMITS = Limits(
     # Source: platform.claude.com/docs/en/build-with-claude/batch-processing
     max_bytes=256_000_000 - 100_000 - 100,
 )
+
+BUDGETS = (DefaultBudget(requests=200_000, shared=True),)
+"""Requests in unfinished batches, over all models of the workspace: those of the lowest plan; others have up to 500,000.
+
+Accounts of the older tier 1 have 100,000. Source: platform.claude.com/docs/en/api/rate-limits
+"""
+
+BATCH_ONLY = frozenset({"output-300k-2026-03-24"})
+"""Betas that the realtime API does not have. Source: platform.claude.com/docs/en/build-with-claude/batch-processing"""
 
 LIST_MARGIN_S = 120
 """How much older than the intent a batch may look, in seconds, and still be ours: the clocks differ."""
@@ -133,6 +144,7 @@ class AnthropicProvider:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._access = access
+        self.limits = self.facts(access.options).limits
         self._now = now
         self._clock = clock
         self._base_url = access.base_url or BASE_URL
@@ -140,16 +152,20 @@ class AnthropicProvider:
 
     @staticmethod
     def facts(options: Options) -> Facts:
-        """Return what is true of an account with these options."""
-        del options
+        """Return what is true of an account with these options; its own limits only lower Anthropic's."""
+        limits = Limits(
+            max_requests=min(options.max_requests or LIMITS.max_requests, LIMITS.max_requests),
+            max_bytes=min(options.max_bytes or LIMITS.max_bytes, LIMITS.max_bytes),
+        )
         return Facts(
-            kind="anthropic",
-            limits=LIMITS,
+            kind=AnthropicProvider.kind,
+            limits=limits,
             endpoints=ENDPOINTS,
-            has_files=False,
-            tagged=False,
-            results_kept_s=29 * 86_400,
+            has_files=AnthropicProvider.has_files,
+            tagged=AnthropicProvider.tagged,
+            results_kept_s=AnthropicProvider.results_kept_s,
             price_provider="anthropic",
+            budgets=BUDGETS,
         )
 
     def render(self, custom_id: str, endpoint: str, body: bytes) -> bytes:  # noqa: ARG002 - there is only one
@@ -170,7 +186,7 @@ class AnthropicProvider:
         # A frozen worker that wakes up may be taken for dead by then: the last bytes must not leave after ``send_by``.
         body = RequestsBody(rows, deadline=min(self._clock() + timeout_s * 0.5, job.send_by), clock=self._clock)
         limits = timeouts(timeout_s * 0.4, connect_s=min(CONNECT_S, timeout_s * 0.1), write_s=timeout_s * 0.1)
-        headers = _beta(job.beta) | {"Content-Length": str(body.length)}
+        headers = _beta(job.beta) | _version(job.version) | {"Content-Length": str(body.length)}
         with self._calling("create", Ambiguous, Ambiguous, complete=lambda: body.complete) as client:
             answer = client.post(
                 _BATCHES,
@@ -264,18 +280,22 @@ class AnthropicProvider:
         with self._calling("cancel") as client, suppress(anthropic.ConflictError):
             client.messages.batches.with_raw_response.cancel(provider_id)
 
-    def call(self, endpoint: str, body: bytes, *, beta: str | None, timeout_s: float) -> Result:
-        """Answer one request in real time. Raises Ambiguous when no answer came: it may have been run and charged."""
+    def call(self, lane: Lane, body: bytes, *, timeout_s: float) -> Result:
+        """Answer one request in real time. Raises Ambiguous when no answer came: it may have been run and charged.
+
+        Raises InvalidRequest, with nothing sent, for a beta that only batches have.
+        """
+        _refuse_batch_only(lane.beta)
         import anthropic  # noqa: PLC0415
         import httpx2  # noqa: PLC0415
 
         with self._calling("call", Ambiguous) as client:
             try:
                 answer = client.post(
-                    ENDPOINTS[endpoint].path,
+                    ENDPOINTS[lane.endpoint].path,
                     content=body,
                     cast_to=httpx2.Response,
-                    options={"headers": _beta(beta), "timeout": timeouts(timeout_s)},
+                    options={"headers": _beta(lane.beta) | _version(lane.version), "timeout": timeouts(timeout_s)},
                 )
             except anthropic.APIStatusError as exc:
                 refused = rejected(exc.status_code, exc.response.content)
@@ -319,3 +339,15 @@ class AnthropicProvider:
 
 def _beta(beta: str | None) -> dict[str, str]:
     return {"anthropic-beta": beta} if beta else {}
+
+
+def _version(version: str | None) -> dict[str, str]:
+    return {"anthropic-version": version} if version else {}
+
+
+def _refuse_batch_only(beta: str | None) -> None:
+    asked = {name.strip() for name in (beta or "").split(",")}
+    if only := sorted(asked & BATCH_ONLY):
+        raise InvalidRequest(
+            f"{', '.join(only)} is for batches only: the realtime API does not have it. Send the request in a batch, or by a lane without this beta"
+        )

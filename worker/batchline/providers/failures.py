@@ -30,9 +30,15 @@ READ_S = 60.0
 MAX_QUOTED = 300
 _DAY_S = 86_400.0
 
-_SDKS = frozenset({"openai", "anthropic"})
+_SDKS = frozenset({"openai", "anthropic", "google"})
 _ASK_LATER = frozenset({408, 409, 429})
 _NO_MONEY = frozenset({"billing_error", "billing_hard_limit_reached"})
+_BAD_KEY = frozenset({"API_KEY_INVALID", "API_KEY_EXPIRED"})
+"""Google's reasons beside a status 400. Source: github.com/google-gemini/gemini-cli/issues/25198"""
+_NOT_SERVED = ("location is not supported", "enable billing")
+"""Parts of what Google says, with FAILED_PRECONDITION, of a project that it does not serve."""
+_FILE_GONE = "or it may not exist"
+"""Part of what Google says, with status 403, of a file that is gone. Source: github.com/googleapis/python-genai/issues/1218"""
 
 
 def timeouts(read_s: float, *, connect_s: float = CONNECT_S, write_s: float = READ_S) -> httpx2.Timeout:
@@ -46,35 +52,62 @@ class _Detail(msgspec.Struct, frozen=True):
     message: str | None = None
     type: str | None = None
     code: str | int | None = None
+    status: Any = None
+    details: Any = None
 
 
 class _Envelope(msgspec.Struct, frozen=True):
     error: _Detail | str | None = None
 
 
-_ENVELOPE = msgspec.json.Decoder(_Envelope)
+_ENVELOPE = msgspec.json.Decoder(_Envelope | list[_Envelope])
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What an error body says: its code (the finest there is, else empty), its type and its message."""
+    """What an error body says: its code (the finest name there is, else empty), its type and its message.
+
+    ``reason`` and ``retry_s`` (how long to wait, in seconds) are Google's.
+    """
 
     code: str = ""
     type: str = ""
     message: str = ""
+    reason: str = ""
+    retry_s: float | None = None
 
 
 def read_error(body: bytes | msgspec.Raw) -> Told:
-    """Read ``{"error": {"message", "type", "code"}}``, the shape of OpenAI and Anthropic; anything else tells nothing."""
+    """Read ``{"error": {"message", "type", "code"}}``, the shape of OpenAI and Anthropic, or Google's with a google.rpc.Status.
+
+    Anything else tells nothing.
+    """
     try:
-        found = _ENVELOPE.decode(body).error
+        read = _ENVELOPE.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return Told()
+    envelope = next(iter(read), _Envelope()) if isinstance(read, list) else read
+    found = envelope.error
     if isinstance(found, str):
         return Told(message=found)
     if found is None:
         return Told()
+    if isinstance(found.status, str) and not isinstance(
+        found.code, str
+    ):  # Google's name of the code beside it, which is HTTP's
+        reason, retry_s = _details(found.details)
+        message = found.message or ""
+        return Told(code=found.status, type=found.status, message=message, reason=reason, retry_s=retry_s)
     code = "" if found.code is None else str(found.code)
     return Told(code=code or found.type or "", type=found.type or "", message=found.message or "")
+
+
+def _details(details: Any) -> tuple[str, float | None]:
+    """Return Google's reason (google.rpc.ErrorInfo) and how long to wait in seconds (google.rpc.RetryInfo)."""
+    told = [each for each in details if isinstance(each, dict)] if isinstance(details, list) else []
+    reason = next((str(each["reason"]) for each in told if "reason" in each), "")
+    delay = next((str(each["retryDelay"]) for each in told if "retryDelay" in each), "")
+    seconds = _number(delay.removesuffix("s"))
+    return reason, None if seconds is None else _clamp(seconds)
 
 
 def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
@@ -107,6 +140,7 @@ def _clamp(seconds: float) -> float:
     return min(max(seconds, 0.0), _DAY_S)
 
 
+_SENDING = frozenset({"create", "upload"})
 _NOBODY_HOME = frozenset({404, 405})
 """At a create call these tell of a wrong address, never of a bad request; the requests must not be refused for it."""
 
@@ -151,8 +185,11 @@ def refused(rules: CallRules, status: int, headers: Mapping[str, str], body: byt
     told = read_error(body)
     code = told.code or str(status)
     head = f"{rules.call} on account {rules.account!r}: the provider answered {status} ({code})"
-    if status == 403 or is_account_at_fault(status, told):
-        todo = "set the account's key right" if status in {401, 403} else "set right what the account may spend"
+    gone = status in {403, 404} and _FILE_GONE in told.message
+    if not gone and (status == 403 or is_account_at_fault(status, told)):
+        todo = (
+            "set the account's key right" if _is_key_at_fault(status, told) else "set right what the account may spend"
+        )
         return KeyRefused(
             f"{head}; {todo}, requests wait until then",
             account=rules.account,
@@ -161,24 +198,36 @@ def refused(rules: CallRules, status: int, headers: Mapping[str, str], body: byt
             status=status,
         )
     text = f"{head}: {told.message[:MAX_QUOTED]}" if told.message else head
+    kind = _kind(rules, status)
     if status < 400:
         text = f"{head}; a redirect is not followed here, set the account's base_url right"
-    elif rules.call in {"create", "upload"} and status in _NOBODY_HOME:
+    elif gone:
+        text = f"{head}: cannot find file, it is gone or of another project"
+        kind = Permanent if rules.call in _SENDING else NotFound
+    elif rules.call == "create" and told.type == "NOT_FOUND" and "model" in told.message:  # Google's API is there
+        code, kind = "model_not_found", Permanent
+    elif rules.call in _SENDING and status in _NOBODY_HOME:
         text = f"{head}; there is no batch API at the account's base_url, set it right; requests wait until then"
-    return _kind(rules, status)(
+    waits_s = retry_after_s(headers, now)
+    return kind(
         text,
         account=rules.account,
         call=rules.call,
         code=code,
         status=status,
-        retry_after_s=retry_after_s(headers, now),
+        retry_after_s=told.retry_s if waits_s is None else waits_s,
     )
+
+
+def _is_key_at_fault(status: int, told: Told) -> bool:
+    return status in {401, 403} or told.reason in _BAD_KEY
 
 
 def is_account_at_fault(status: int, told: Told) -> bool:
     """Whether the key or the account's money is what is wrong: no fault of the request."""
     no_money = told.type in _NO_MONEY or told.code in _NO_MONEY or _no_credit(told)
-    return status in {401, 402} or (400 <= status < 500 and no_money)
+    not_served = told.type == "FAILED_PRECONDITION" and any(part in told.message for part in _NOT_SERVED)
+    return status in {401, 402} or (400 <= status < 500 and (no_money or not_served or told.reason in _BAD_KEY))
 
 
 def is_request_at_fault(status: int, told: Told) -> bool:
@@ -188,7 +237,7 @@ def is_request_at_fault(status: int, told: Told) -> bool:
 
 def _kind(rules: CallRules, status: int) -> type[ProviderError]:
     misdirected = status < 400 or status in _NOBODY_HOME
-    if status == 429 or (rules.call in {"create", "upload"} and misdirected):
+    if status == 429 or (rules.call in _SENDING and misdirected):
         return Retryable
     if status >= 500 or status in _ASK_LATER:
         return rules.unsure if rules.complete() else Retryable

@@ -1,5 +1,8 @@
 """OpenAI: Files and Batches, and the realtime endpoints that they stand for. Also any service of the same shape.
 
+How services differ stands in presets.py. Nothing is sent but what the service documents. Together's answer to a create has
+another shape (the batch is nested in it): not read here, it needs a provider of its own.
+
 Source: developers.openai.com/api/docs/guides/batch and its API reference, with payloads observed on the live API.
 """
 
@@ -8,31 +11,46 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
+import structlog
 
-from batchline.errors import Ambiguous, NotFound, Permanent, ProviderError, Retryable
+from batchline.errors import Ambiguous, KeyRefused, NotFound, Permanent, ProviderError, Retryable
+from batchline.lanes import Lane
 from batchline.providers.answers import answered, parsed, rejected
+from batchline.providers.checks.openai import check, compatible
 from batchline.providers.failures import CONNECT_S, READ_S, CallRules, Keyed, timeouts, translated
 from batchline.providers.lines import BadLine, LineTooLong, decode_line, split_lines
+from batchline.providers.openai_lines import parse_result, usage_of
 from batchline.providers.openai_wire import (
     FILE,
     FILE_PAGE,
     INPUT_LINE,
     PAGE,
     Batch,
+    BatchPage,
+    FilePage,
+    Query,
     created_of,
     custom_id_of,
     file_name,
+    in_our_words,
+    is_known,
+    is_ours,
     listed_of,
+    may_be_ours,
+    pages,
     parse_batch,
-    parse_result,
     progress_of,
     refusal_of,
+    says_no_file,
+    says_too_large,
+    storage_of,
     upload_of,
-    usage_of,
 )
+from batchline.providers.presets import OPENAI, expiry_of, preset_of, window_of
 from batchline.providers.protocol import (
     UNREADABLE_LINES,
     AccountAccess,
@@ -55,22 +73,8 @@ if TYPE_CHECKING:
 
 BASE_URL = "https://api.openai.com/v1"
 
-ENDPOINTS: Mapping[str, Endpoint] = {
-    "chat": Endpoint(path="/v1/chat/completions", price_flavor="chat"),
-    "responses": Endpoint(path="/v1/responses", price_flavor="responses"),
-    "embeddings": Endpoint(path="/v1/embeddings", price_flavor="embeddings"),
-    # The old completions tell their usage in the shape of chat.
-    "completions": Endpoint(path="/v1/completions", price_flavor="chat"),
-    # Free of charge and without usage.
-    "moderations": Endpoint(path="/v1/moderations", price_flavor=""),
-}
-
-LIMITS = Limits(
-    max_requests=50_000,
-    # 200 MB, less one line feed a row. Source: developers.openai.com/api/docs/guides/batch
-    max_bytes=200_000_000 - 50_000,
-    max_inputs=50_000,
-)
+ENDPOINTS: Mapping[str, Endpoint] = OPENAI.endpoints
+LIMITS = OPENAI.limits
 
 LIST_MARGIN_S = 300
 """How much older than the intent a batch may look, in seconds, and still be ours: the clocks differ."""
@@ -78,94 +82,127 @@ LIST_MARGIN_S = 300
 FILES_PAGE = 1_000
 """Files listed in one call, of at most 10,000. Source: developers.openai.com/api/reference/resources/files"""
 
+STORAGE_PAGE, STORAGE_PAGES = 10_000, 10
+"""Files listed in one call to add up what is stored, and the most such calls: beyond that the sums are too small."""
+
 _UPLOAD_READ_S = 300.0
 _RESULTS_READ_S = 120.0
+_STOPPABLE = frozenset({"validating", "in_progress"})
+_MAX_STATUS = 40
+
+log = structlog.get_logger("batchline.openai")
 
 
 class OpenAIProvider:
-    """An OpenAI account; ``base_url`` includes ``/v1``."""
+    """An account of OpenAI or of a compatible service; ``base_url`` includes ``/v1``. Raises UsageError on wrong options."""
 
     kind: str = "openai"
     limits: Limits = LIMITS
     endpoints: Mapping[str, Endpoint] = ENDPOINTS
     has_files: bool = True
     tagged: bool = True
-    # Files of results are deleted 30 days after the batch's end. Source: developers.openai.com/api/docs/guides/batch
-    results_kept_s: int = 30 * 86_400
+    results_kept_s: int = OPENAI.results_kept_s
 
     def __init__(self, access: AccountAccess, *, now: Callable[[], float] = time.time) -> None:
         self._access = access
         self._now = now
         self._keyed: Keyed[openai.OpenAI] = Keyed(access, self._build)
+        self._preset = preset_of(access.options.preset)
+        self._window = window_of(access.options.preset, access.options.completion_window)
+        self._expiry_s = expiry_of(self._preset, access.options.files_expire_s)
+        self._unknown: set[str] = set()
+        facts = self.facts(access.options)
+        self.limits, self.endpoints = facts.limits, facts.endpoints
+        self.tagged, self.results_kept_s = facts.tagged, facts.results_kept_s
 
     @staticmethod
     def facts(options: Options) -> Facts:
-        """Return what is true of an account with these options."""
-        del options
+        """Return what is true of an account with these options. Raises UsageError on an unknown preset."""
+        preset = preset_of(options.preset)
+        limits = preset.limits if options.preset else OpenAIProvider.limits
+        expiry_s = expiry_of(preset, options.files_expire_s)
         return Facts(
             kind="openai",
-            limits=LIMITS,
-            endpoints=ENDPOINTS,
+            limits=msgspec.structs.replace(
+                limits,
+                max_requests=min(limits.max_requests, options.max_requests or limits.max_requests),
+                max_bytes=min(limits.max_bytes, options.max_bytes or limits.max_bytes),
+            ),
+            endpoints=preset.endpoints,
             has_files=True,
-            tagged=True,
-            results_kept_s=30 * 86_400,
-            price_provider="openai",
+            tagged=preset.metadata,
+            results_kept_s=min(preset.results_kept_s, expiry_s or preset.results_kept_s),
+            price_provider=preset.price_provider,
+            budgets=preset.budgets,
+            check=compatible if options.preset else check,
+            storage_bytes=preset.storage_bytes,
         )
 
     def render(self, custom_id: str, endpoint: str, body: bytes) -> bytes:
         """Return one row, without line feed. The body is spliced in as it is; custom_ids need no escaping."""
-        path = ENDPOINTS[endpoint].path.encode()
+        path = self.endpoints[endpoint].path.encode()
         head = b'{"custom_id":"' + custom_id.encode("ascii") + b'","method":"POST","url":"' + path
         return head + b'","body":' + body + b"}"
 
     def upload(self, rows: BinaryIO, job: Job) -> str:
         """Upload the rows and return the file's id. Streams: about 1 MB of memory, whatever the size."""
+        import openai  # noqa: PLC0415
+
         rows.seek(0)
         name = file_name(job.batch_id, job.nonce)
-        with self._calling("upload") as client:
+        with _in_openais_words(), self._calling("upload") as client:
             answer = client.files.with_raw_response.create(
-                file=(name, rows, "application/jsonl"), purpose="batch", timeout=timeouts(_UPLOAD_READ_S)
+                file=(name, rows, "application/jsonl"),
+                purpose=self._preset.purpose,  # type: ignore[arg-type]
+                expires_after={"anchor": "created_at", "seconds": self._expiry_s} if self._expiry_s else openai.omit,
+                timeout=timeouts(_UPLOAD_READ_S),
             )
             return FILE.decode(answer.content).id
 
     def create(self, rows: BinaryIO, job: Job, *, timeout_s: float) -> Created:  # noqa: ARG002 - the file has the rows
         """Create the batch from the uploaded file: one POST. Raises Ambiguous when it may have happened."""
-        with self._calling("create", lost=Ambiguous, unsure=Ambiguous) as client:
+        import openai  # noqa: PLC0415
+
+        tag = {"batchline_batch": job.batch_id, "batchline_nonce": job.nonce, "batchline_lane": job.lane}
+        with _in_openais_words(), self._calling("create", lost=Ambiguous, unsure=Ambiguous) as client:
             answer = client.batches.with_raw_response.create(
-                completion_window="24h",
-                endpoint=ENDPOINTS[job.endpoint].path,  # type: ignore[arg-type]
+                completion_window=self._window,  # type: ignore[arg-type]
+                endpoint=self.endpoints[job.endpoint].path,  # type: ignore[arg-type]
                 input_file_id=job.input_ref or "",
-                metadata={
-                    "batchline_batch": job.batch_id,
-                    "batchline_nonce": job.nonce,
-                    "batchline_lane": job.lane,
-                },
+                metadata=tag if self._preset.metadata else openai.omit,
+                output_expires_after=(
+                    {"anchor": "created_at", "seconds": self._expiry_s} if self._expiry_s else openai.omit
+                ),
                 extra_headers=_beta(job.beta),
                 timeout=timeouts(max(timeout_s - 2 * CONNECT_S, 1.0)),
             )
             return created_of(parse_batch(answer.content))
 
     def find(self, job: Job) -> Found:
-        """Look for the attempt's nonce in the batches' metadata, newest first, back to just before the intent.
+        """Look for the attempt's batch, newest first, back to just before the intent: proven by our tag, or by its file.
 
-        One that was refused as a whole is left out, unless there is none but such.
+        One that was refused as a whole is left out, unless there is none but such. A service that tells neither tags nor
+        files leaves candidates: as many rows, and not older than the intent.
         """
-        oldest_s = job.intent_ms / 1000 - LIST_MARGIN_S
+        oldest_ms = job.intent_ms - LIST_MARGIN_S * 1000
         ours: list[Batch] = []
+        candidates: list[Created] = []
         for page in self._pages():
-            ours += [b for b in page if (b.metadata or {}).get("batchline_nonce") == job.nonce]
-            if all(b.created_at is not None and b.created_at < oldest_s for b in page):
+            ours += [b for b in page if is_ours(b, nonce=job.nonce, input_ref=job.input_ref)]
+            candidates += [created_of(b) for b in page if _is_young(b, oldest_ms) and may_be_ours(b, rows=job.rows)]
+            if self._preset.newest_first and not any(_is_young(b, oldest_ms) for b in page):
                 break
         # One that was refused as a whole never runs: where there is another one beside it, that is the batch.
         alive = [b for b in ours if not listed_of(b).dead]
-        return Found(proven=tuple(created_of(b) for b in alive or ours[-1:]))
+        proven = tuple(created_of(b) for b in alive or ours[-1:])
+        return Found(proven=proven, candidates=() if proven else tuple(candidates))
 
     def recent(self, since_ms: int) -> Iterator[Listed]:
-        """List the account's batches created since then, newest first."""
+        """List the account's batches created since then, newest first where the service lists them so."""
         for page in self._pages():
-            young = [batch for batch in page if batch.created_at is None or batch.created_at * 1000 >= since_ms]
+            young = [batch for batch in page if _is_young(batch, since_ms)]
             yield from (listed_of(batch) for batch in young)
-            if not young:
+            if self._preset.newest_first and not young:
                 return
 
     def sent(self, provider_id: str) -> Iterator[str]:
@@ -173,8 +210,7 @@ class OpenAIProvider:
 
         Raises NotFound when the batch itself is not known, Retryable on a line that does not parse.
         """
-        with self._calling("sent") as client:
-            batch = parse_batch(client.batches.with_raw_response.retrieve(provider_id).content)
+        batch = self._batch("sent", provider_id)
         if not batch.input_file_id:
             return
         try:
@@ -189,43 +225,63 @@ class OpenAIProvider:
             raise Retryable(message, account=name, call="sent", code="bad_line") from None
 
     def _pages(self) -> Iterator[list[Batch]]:
-        after: str | None = None
-        more = True
-        while more:
-            query = {"limit": 100} | ({"after": after} if after else {})
+        def read(after: Query) -> BatchPage:
             with self._calling("find") as client:
-                answer = client.batches.with_raw_response.list(extra_query=query)
-                page = PAGE.decode(answer.content)
-            yield page.data
-            last = page.data[-1].id if page.data else None
-            more = page.has_more and last is not None and last != after
-            after = last
+                query: Query = {"limit": 100}
+                return PAGE.decode(client.batches.with_raw_response.list(extra_query=query | after).content)
+
+        for page in pages(read, by_offset=self._preset.by_offset):
+            yield [self._in_our_words(batch) for batch in page.data]
+
+    def _file_pages(self, call: str, query: Query) -> Iterator[FilePage]:
+        def read(after: Query) -> FilePage:
+            with self._calling(call) as client:
+                return FILE_PAGE.decode(client.files.with_raw_response.list(extra_query=query | after).content)
+
+        return pages(read, by_offset=self._preset.by_offset)
 
     def uploads(self, since_ms: int) -> Iterator[Upload]:
-        """List the files of rows uploaded since then, newest first."""
-        after: str | None = None
-        more = True
-        while more:
-            query = {"purpose": "batch", "order": "desc", "limit": FILES_PAGE} | ({"after": after} if after else {})
-            with self._calling("uploads") as client:
-                answer = client.files.with_raw_response.list(extra_query=query)
-                page = FILE_PAGE.decode(answer.content)
+        """List the files of rows uploaded since then, newest first where the service lists them so."""
+        purpose = self._preset.purpose
+        for page in self._file_pages("uploads", {"purpose": purpose, "order": "desc", "limit": FILES_PAGE}):
+            young = [file for file in page.data if 0 < upload_of(file).created_ms >= since_ms]
             # A service that is only compatible may overlook what was asked for.
-            young = [file for file in page.data if file.created_at is not None and file.created_at * 1000 >= since_ms]
-            yield from (upload_of(file) for file in young if file.purpose == "batch")
-            last = page.data[-1].id if young else None
-            more = page.has_more and last is not None and last != after
-            after = last
+            yield from (upload_of(file) for file in young if file.purpose == purpose)
+            if self._preset.newest_first and not young:
+                return
+
+    def storage(self) -> Storage | None:
+        """Add up the files of all purposes that the key sees, the newest 100,000 at the most (see ``storage_of``)."""
+        found = self._file_pages("storage", {"order": "desc", "limit": STORAGE_PAGE})
+        return storage_of(file for page in islice(found, STORAGE_PAGES) for file in page.data)
 
     def poll(self, provider_id: str) -> Progress:
         """Ask how a batch is doing; of a refused one, read its own file back to name the guilty rows."""
-        with self._calling("poll") as client:
-            batch = parse_batch(client.batches.with_raw_response.retrieve(provider_id).content)
+        batch = self._batch("poll", provider_id)
         progress = progress_of(batch)
         if progress.outcome != "failed":
             return progress
         refusal = refusal_of(batch, lambda lines: self._custom_ids(batch.input_file_id, lines))
         return msgspec.structs.replace(progress, refusal=refusal)
+
+    def _batch(self, call: str, provider_id: str) -> Batch:
+        with self._calling(call) as client:
+            return self._in_our_words(parse_batch(client.batches.with_raw_response.retrieve(provider_id).content))
+
+    def _in_our_words(self, batch: Batch) -> Batch:
+        """Return a batch with its status in OpenAI's words; one that is not known is reported, once."""
+        batch = in_our_words(batch, self._preset.statuses)
+        status = batch.status[:_MAX_STATUS]
+        if not is_known(batch.status) and status not in self._unknown:
+            self._unknown.add(status)
+            log.warning(
+                "provider.unknown_status",
+                account=self._access.name,
+                status=status,
+                provider_batch=batch.id,
+                reason="it counts as still running; if it is an end, say so in the account's preset",
+            )
+        return batch
 
     def _custom_ids(self, input_file_id: str | None, lines: frozenset[int]) -> Mapping[int, str]:
         """Read back from the uploaded file which rows stand in these lines; nothing, when it cannot be had."""
@@ -264,26 +320,29 @@ class OpenAIProvider:
             raise unread
 
     def cancel(self, provider_id: str) -> None:
-        """Ask to stop a batch. One that has ended already (409) is no error."""
-        with self._calling("cancel") as client:
-            import openai  # noqa: PLC0415
+        """Ask to stop a batch. One that has ended already (409) is no error, nor one that ends by itself now (400)."""
+        import openai  # noqa: PLC0415
 
-            with contextlib.suppress(openai.ConflictError):
+        with self._calling("cancel") as client, contextlib.suppress(openai.ConflictError):
+            try:
                 client.batches.with_raw_response.cancel(provider_id)
+            except openai.BadRequestError:
+                if self._batch("cancel", provider_id).status in _STOPPABLE:
+                    raise
 
-    def call(self, endpoint: str, body: bytes, *, beta: str | None, timeout_s: float) -> Result:
+    def call(self, lane: Lane, body: bytes, *, timeout_s: float) -> Result:
         """Answer one request in real time. Raises Ambiguous when no answer came: it may have been run and charged."""
         import httpx2  # noqa: PLC0415
         import openai  # noqa: PLC0415
 
-        path = ENDPOINTS[endpoint].path.removeprefix("/v1")
+        path = self.endpoints[lane.endpoint].path.removeprefix("/v1")
         with self._calling("call", lost=Ambiguous) as client:
             try:
                 answer = client.post(
                     path,
                     content=body,
                     cast_to=httpx2.Response,
-                    options={"headers": _beta(beta), "timeout": timeouts(timeout_s)},
+                    options={"headers": _beta(lane.beta), "timeout": timeouts(timeout_s)},
                 )
             except openai.APIStatusError as exc:
                 refused = rejected(exc.status_code, exc.response.content)
@@ -298,10 +357,6 @@ class OpenAIProvider:
 
         with self._calling("delete_file") as client, contextlib.suppress(openai.NotFoundError):
             client.files.with_raw_response.delete(ref)
-
-    def storage(self) -> Storage | None:
-        """Not told yet."""
-        return None
 
     @contextlib.contextmanager
     def _calling(
@@ -321,3 +376,26 @@ class OpenAIProvider:
 
 def _beta(beta: str | None) -> dict[str, str]:
     return {"OpenAI-Beta": beta} if beta else {}
+
+
+def _is_young(batch: Batch, since_ms: int) -> bool:
+    """Whether a batch was created since then; one whose time is not told may have been."""
+    created_ms = created_of(batch).created_ms
+    return not created_ms or created_ms >= since_ms
+
+
+@contextlib.contextmanager
+def _in_openais_words() -> Iterator[None]:
+    """Say of a refusal what OpenAI would say: by these words the engine tells a missing file and one that is too large."""
+    try:
+        yield
+    except KeyRefused:
+        raise
+    except Permanent as error:
+        text = str(error)
+        words = "cannot find file" if says_no_file(text) else "the file is too large" if says_too_large(text) else ""
+        if not words or words in text.lower():
+            raise
+        raise Permanent(
+            f"{text} ({words})", account=error.account, call=error.call, code=error.code, status=error.status
+        ) from None

@@ -1,4 +1,7 @@
-"""OpenAI's objects and lines as typed data, and what they mean to us; no calls.
+"""OpenAI's objects as typed data, and what they mean to us; no calls. Lines of results are in openai_lines.py.
+
+Services that are only compatible are read as well: what they leave out, or have in another shape, is not told, and no reason
+to refuse the whole object.
 
 Source: developers.openai.com/api/docs/guides/batch and its API reference, with payloads observed on the live API.
 """
@@ -6,26 +9,26 @@ Source: developers.openai.com/api/docs/guides/batch and its API reference, with 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import msgspec
 
-from batchline.providers.failures import MAX_QUOTED, is_request_at_fault, read_error
-from batchline.providers.lines import BadLine, decode_line, is_told
+from batchline.providers.failures import MAX_QUOTED
+from batchline.providers.lines import decode_line, is_told
 from batchline.providers.protocol import (
     BatchOutcome,
     Created,
     Listed,
     Progress,
     Refusal,
-    Result,
-    ResultKind,
     RowRefusal,
+    Storage,
     Upload,
 )
-from batchline.requests import Usage
 
+RUNNING = frozenset({"validating", "in_progress", "finalizing", "cancelling"})
 _ENDED: Mapping[str, BatchOutcome] = {
     "completed": "completed",
     "failed": "failed",
@@ -47,67 +50,67 @@ class _Errors(msgspec.Struct, frozen=True):
 
 
 class _Counts(msgspec.Struct, frozen=True):
-    total: int = 0
-    completed: int = 0
-    failed: int = 0
+    """How many rows came to which end. Azure has nulls in here.
+
+    Source: learn.microsoft.com/azure/foundry/openai/how-to/batch
+    """
+
+    total: int | None = None
+    completed: int | None = None
+    failed: int | None = None
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """The batch object; times are unix seconds."""
+    """The batch object; times are unix seconds, or texts (ISO 8601) from services that write them so."""
 
     id: str
     status: str
-    created_at: float | None = None
-    expires_at: float | None = None
-    completed_at: float | None = None
-    failed_at: float | None = None
-    expired_at: float | None = None
-    cancelled_at: float | None = None
+    created_at: float | str | None = None
+    expires_at: float | str | None = None
+    completed_at: float | str | None = None
+    failed_at: float | str | None = None
+    expired_at: float | str | None = None
+    cancelled_at: float | str | None = None
     input_file_id: str | None = None
     output_file_id: str | None = None
     error_file_id: str | None = None
-    errors: _Errors | None = None
+    errors: msgspec.Raw = msgspec.Raw()
     request_counts: _Counts | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: Any = None
+
+
+class _Paging(msgspec.Struct, frozen=True):
+    next_cursor: str | None = None
 
 
 class BatchPage(msgspec.Struct, frozen=True):
-    """One page of the list of batches, newest first."""
+    """One page of the list of batches; ``paging`` is Groq's."""
 
     data: list[Batch]
     has_more: bool = False
+    paging: _Paging | None = None
 
 
 class File(msgspec.Struct, frozen=True):
-    """An uploaded file; ``created_at`` is in unix seconds."""
+    """A file; times are as a batch's, ``bytes`` its size."""
 
     id: str
-    created_at: float | None = None
-    filename: str = ""
-    purpose: str = ""
+    created_at: float | str | None = None
+    bytes: int | None = None
+    filename: str | None = None
+    purpose: str | None = None
 
 
 class FilePage(msgspec.Struct, frozen=True):
-    """One page of the list of files, newest first."""
+    """One page of the list of files; ``paging`` is Groq's."""
 
     data: list[File]
     has_more: bool = False
+    paging: _Paging | None = None
 
 
-class _Response(msgspec.Struct, frozen=True):
-    status_code: int
-    body: msgspec.Raw = msgspec.Raw()
-
-
-class _LineError(msgspec.Struct, frozen=True):
-    code: str | None = None
-    message: str | None = None
-
-
-class _Line(msgspec.Struct, frozen=True):
-    custom_id: str
-    response: _Response | None = None
-    error: _LineError | None = None
+Query = dict[str, str | int]
+Page = TypeVar("Page", BatchPage, FilePage)
 
 
 class InputLine(msgspec.Struct, frozen=True):
@@ -116,39 +119,53 @@ class InputLine(msgspec.Struct, frozen=True):
     custom_id: str
 
 
-class _Cached(msgspec.Struct, frozen=True):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-class _Tokens(msgspec.Struct, frozen=True):
-    """The usage of chat, completions and embeddings (prompt, completion) and of responses (input, output)."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _Cached | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    input_tokens_details: _Cached | None = None
-
-
-class _Answer(msgspec.Struct, frozen=True):
-    usage: _Tokens | None = None
-
-
 _BATCH = msgspec.json.Decoder(Batch)
 PAGE = msgspec.json.Decoder(BatchPage)
 FILE = msgspec.json.Decoder(File)
 FILE_PAGE = msgspec.json.Decoder(FilePage)
-_LINE = msgspec.json.Decoder(_Line)
 INPUT_LINE = msgspec.json.Decoder(InputLine)
-_ANSWER = msgspec.json.Decoder(_Answer)
+_ERRORS = msgspec.json.Decoder(_Errors | list[BatchError] | None)
 _OUR_FILE = re.compile(r"batchline-(b[0-9a-f]{21,})-([a-z2-7]{10})\.jsonl")
+_LIMIT = re.compile(r"\blimit: ?(\d[\d,]*)(?![\d.,]*[a-z])", re.IGNORECASE)
+_NO_FILE = re.compile(r"cannot find file|input file\b.{0,120}\bnot found", re.IGNORECASE | re.DOTALL)
+_TOO_LARGE = re.compile(r"file (size )?exceeds the maximum", re.IGNORECASE)
 
 
 def parse_batch(content: bytes) -> Batch:
     """Read a batch object. Raises msgspec.DecodeError."""
     return _BATCH.decode(content)
+
+
+def in_our_words(batch: Batch, spellings: Mapping[str, str]) -> Batch:
+    """Return a batch with the status that OpenAI has for what its service calls otherwise; an unknown one stays."""
+    told = batch.status.strip().lower()
+    return msgspec.structs.replace(batch, status=spellings.get(told, told))
+
+
+def is_known(status: str) -> bool:
+    """Whether a status is one of OpenAI's; what is not counts as running."""
+    return status in RUNNING or status in _ENDED
+
+
+def pages(read: Callable[[Query], Page], *, by_offset: bool) -> Iterator[Page]:
+    """Yield the pages of a list to its end; ``read`` gets one, given what to ask for besides. A list that repeats itself ends."""
+    seen, after = 0, Query()
+    while True:
+        page = read(after)
+        yield page
+        seen += len(page.data)
+        before, after = after, _following(page, seen=seen, by_offset=by_offset)
+        if not after or after == before:
+            return
+
+
+def _following(page: Page, *, seen: int, by_offset: bool) -> Query:
+    """Return what to ask for to get the next page, nothing at the end of the list. ``seen``: how many items came so far."""
+    if page.paging and page.paging.next_cursor:
+        return {"cursor": page.paging.next_cursor}
+    if not page.has_more or not page.data:
+        return {}
+    return {"after": seen if by_offset else page.data[-1].id}
 
 
 def created_of(batch: Batch) -> Created:
@@ -158,19 +175,30 @@ def created_of(batch: Batch) -> Created:
 
 def listed_of(batch: Batch) -> Listed:
     """Return what the audit needs of a batch in the list: our tag, and whether it runs or never did."""
-    tag = batch.metadata or {}
+    tag = _tag(batch)
     return Listed(
         provider_id=batch.id,
         created_ms=_ms(batch.created_at),
         expires_ms=_ms(batch.expires_at),
-        total=(batch.request_counts or _Counts()).total,
+        total=(batch.request_counts or _Counts()).total or 0,
         running=batch.status not in _ENDED,
-        dead=batch.status == "failed",
+        dead=_is_refused(batch),
         batch_id=str(tag.get("batchline_batch", "")),
         nonce=str(tag.get("batchline_nonce", "")),
         lane=str(tag.get("batchline_lane", "")),
         input_ref=batch.input_file_id or "",
     )
+
+
+def is_ours(batch: Batch, *, nonce: str, input_ref: str | None) -> bool:
+    """Whether a batch is proven to be an attempt's: by our tag, or by the file, which is uploaded anew for each attempt."""
+    return _tag(batch).get("batchline_nonce") == nonce or (bool(input_ref) and batch.input_file_id == input_ref)
+
+
+def may_be_ours(batch: Batch, *, rows: int) -> bool:
+    """Whether nothing shows that a batch is not an attempt's: it has neither a tag nor a file, and no other number of rows."""
+    untold = not batch.metadata and not batch.input_file_id
+    return untold and not _is_refused(batch) and listed_of(batch).total in {0, rows}
 
 
 def file_name(batch_id: str, nonce: str) -> str:
@@ -180,9 +208,25 @@ def file_name(batch_id: str, nonce: str) -> str:
 
 def upload_of(file: File) -> Upload:
     """Return what the audit needs of a file in the list: its age, and our mark if its name has it."""
-    ours = _OUR_FILE.fullmatch(file.filename)
+    ours = _OUR_FILE.fullmatch(file.filename or "")
     batch_id, nonce = ours.groups() if ours else ("", "")
-    return Upload(ref=file.id, created_ms=_ms(file.created_at), batch_id=batch_id, nonce=nonce)
+    return Upload(
+        ref=file.id, created_ms=_ms(file.created_at), batch_id=batch_id, nonce=nonce, size=max(file.bytes or 0, 0)
+    )
+
+
+def storage_of(files: Iterable[File]) -> Storage:
+    """Add up files. Ours are those with our mark in their name: rows that were uploaded.
+
+    Files of results are named by the provider and tell nobody's mark, so they count among all files only.
+    """
+    count = size = ours = our_size = 0
+    for file in files:
+        upload = upload_of(file)
+        count, size = count + 1, size + upload.size
+        if upload.batch_id:
+            ours, our_size = ours + 1, our_size + upload.size
+    return Storage(files=count, bytes=size, ours=ours, our_bytes=our_size)
 
 
 def custom_id_of(line: bytes) -> str:
@@ -195,16 +239,21 @@ def progress_of(batch: Batch) -> Progress:
 
     A "completed" batch may have failed in every row and have no output file; both files are results where they exist.
     Rows that expired or were cancelled are not in the counts, but in the total (observed, not documented).
+    One that failed with results of rows that succeeded has ended early, as llm-d's may: what is missing goes again.
     """
     counts = batch.request_counts or _Counts()
+    ran = (counts.completed or 0) + (counts.failed or 0)
     ended = batch.completed_at or batch.failed_at or batch.expired_at or batch.cancelled_at
+    outcome = _ENDED.get(batch.status)
+    if outcome == "failed" and not _is_refused(batch):
+        outcome = "expired"
     return Progress(
         provider_id=batch.id,
         status=batch.status,
-        outcome=_ENDED.get(batch.status),
-        total=counts.total,
-        done=counts.completed + counts.failed,
-        ran=counts.completed + counts.failed,
+        outcome=outcome,
+        total=counts.total or 0,
+        done=ran,
+        ran=ran,
         created_ms=_ms(batch.created_at),
         expires_ms=_ms(batch.expires_at),
         ended_ms=_ms(ended),
@@ -214,10 +263,11 @@ def progress_of(batch: Batch) -> Progress:
 
 def refusal_of(batch: Batch, custom_ids: Callable[[frozenset[int]], Mapping[int, str]]) -> Refusal:
     """Return why a failed batch was refused; ``custom_ids`` reads back which row stands in which line of its file."""
-    errors = (batch.errors and batch.errors.data) or []
+    errors = _errors(batch)
     busy = next((e for e in errors if _is_busy(e)), None)
     if busy is not None:
-        return Refusal(scope="busy", code=busy.code or "", message=(busy.message or "")[:MAX_QUOTED])
+        told = busy.message or ""
+        return Refusal(scope="busy", code=busy.code or "", message=told[:MAX_QUOTED], limit=told_limit(told))
     lines = frozenset(e.line for e in errors if e.line is not None and e.line > 0)
     ids = custom_ids(lines) if lines else {}
     rows = tuple(
@@ -235,67 +285,58 @@ def refusal_of(batch: Batch, custom_ids: Callable[[frozenset[int]], Mapping[int,
 
 def _is_busy(error: BatchError) -> bool:
     """Whether the batch is not at fault: the quota is used up, or the uploaded file is not to be found (any more)."""
-    return error.code == "token_limit_exceeded" or (
-        error.line is None and (error.message or "").lower().startswith("cannot find file")
-    )
+    return error.code == "token_limit_exceeded" or (error.line is None and says_no_file(error.message or ""))
 
 
-def usage_of(body: bytes | msgspec.Raw) -> Usage | None:
-    """Return the tokens that an answer counts; none are counted by moderations. None where the shape is not known."""
-    try:
-        tokens = _ANSWER.decode(body).usage
-    except msgspec.DecodeError:
-        return None
-    if tokens is None:
-        return Usage()
-    details = tokens.prompt_tokens_details or tokens.input_tokens_details or _Cached()
-    return Usage(
-        input_tokens=tokens.prompt_tokens or tokens.input_tokens or 0,
-        output_tokens=tokens.completion_tokens or tokens.output_tokens or 0,
-        cache_read_tokens=details.cached_tokens or 0,
-        cache_write_tokens=details.cache_write_tokens or 0,
-    )
+def told_limit(message: str) -> int | None:
+    """Return the limit of enqueued tokens that a provider names in its refusal, None where it names none.
 
-
-def parse_result(line: bytes) -> Result:
-    """Read one line of an output or error file. Raises BadLine.
-
-    The status code decides, never ``error`` alone: a rejected request has ``"error": null``.
-    Source: github.com/openai/openai-openapi/issues/302
+    "Limit: 2,000,000 enqueued tokens." A number with a unit behind it ("2M") is not read: it would be far too small.
+    Source: github.com/openai/openai-python/issues/2084
     """
-    row = decode_line(line, _LINE)
-    if not row.custom_id:
-        raise BadLine("without custom_id")
-    if row.response is None:
-        return _not_run(row, len(line))
-    return _answered(row.custom_id, row.response, len(line))
+    found = _LIMIT.search(message)
+    return int(found[1].replace(",", "")) or None if found else None
 
 
-def _not_run(row: _Line, size: int) -> Result:
-    error = row.error or _LineError(code="no_response")
-    kinds: Mapping[str | None, ResultKind] = {"batch_expired": "expired", "batch_cancelled": "cancelled"}
-    return Result(
-        custom_id=row.custom_id,
-        kind=kinds.get(error.code, "retryable"),
-        code=error.code or "",
-        message=error.message or "",
-        size=size,
-    )
+def says_no_file(message: str) -> bool:
+    """Whether a service says that it does not find the uploaded file (any more).
+
+    OpenAI: "Cannot find file file-…"; llm-d: "Input file with ID '…' not found".
+    """
+    return _NO_FILE.search(message) is not None
 
 
-def _answered(custom_id: str, response: _Response, size: int) -> Result:
-    status, body = response.status_code, response.body
-    if 200 <= status < 300 and is_told(body):
-        return Result(custom_id=custom_id, kind="succeeded", body=body, usage=usage_of(body), size=size)
-    told = read_error(body)
-    return Result(
-        custom_id=custom_id,
-        kind="rejected" if is_request_at_fault(status, told) else "retryable",
-        code=told.code or str(status),
-        message=told.message or f"the provider answered {status}",
-        size=size,
-    )
+def says_too_large(message: str) -> bool:
+    """Whether a service other than OpenAI says that a file is too large: llm-d's "File size exceeds the maximum …"."""
+    return _TOO_LARGE.search(message) is not None
 
 
-def _ms(seconds: float | None) -> int:
-    return int(seconds * 1000) if seconds else 0
+def _is_refused(batch: Batch) -> bool:
+    """Whether a batch was refused as a whole: it never ran. Azure makes files for such a batch, too."""
+    worked = batch.request_counts is not None and bool(batch.request_counts.completed)
+    return batch.status == "failed" and not (worked and batch.output_file_id)
+
+
+def _errors(batch: Batch) -> list[BatchError]:
+    """Return a batch's errors: OpenAI's ``{"data": [...]}``, or Groq's bare list; none where they have another shape."""
+    if not is_told(batch.errors):
+        return []
+    try:
+        found = _ERRORS.decode(batch.errors)
+    except msgspec.DecodeError:
+        return []
+    return found if isinstance(found, list) else (found and found.data) or []
+
+
+def _tag(batch: Batch) -> dict[str, Any]:
+    return batch.metadata if isinstance(batch.metadata, dict) else {}
+
+
+def _ms(time: float | str | None) -> int:
+    if isinstance(time, str):
+        try:
+            read = datetime.fromisoformat(time)
+        except ValueError:
+            return 0
+        time = (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
+    return int(time * 1000) if time else 0

@@ -71,7 +71,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What is true of an account without calling its provider.
 
     ``price_provider`` is whose prices count (the price library's name; empty: only those of the settings). ``check`` refuses
-    (InvalidRequest) a body that this provider would refuse for certain.
+    (InvalidRequest) a body that this provider would refuse for certain. ``names_model``: a request's body names its model;
+    where it does not (Gemini: the URL does), a body that names the lane's all the same is sent without it.
+    ``storage_bytes`` is the most that its files may take there, None where that is not known. ``expiry_loses_all``: a batch
+    that expires brings no results, not even of what was done.
     """
 
     kind: str
@@ -83,6 +86,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     price_provider: str
     budgets: tuple[DefaultBudget, ...] = ()
     check: Callable[[Lane, dict[str, Any]], None] = accept
+    names_model: bool = True
+    storage_bytes: int | None = None
+    expiry_loses_all: bool = False
 
 
 class Storage(msgspec.Struct, frozen=True, kw_only=True):
@@ -262,8 +268,8 @@ class Provider(Protocol):
     def cancel(self, provider_id: str) -> None:
         """Ask the provider to stop a batch; what was done until then is still delivered and paid."""
 
-    def call(self, endpoint: str, body: bytes, *, beta: str | None, timeout_s: float) -> Result:
-        """Answer one request by the realtime API (custom_id is empty)."""
+    def call(self, lane: Lane, body: bytes, *, timeout_s: float) -> Result:
+        """Answer one request of a lane by the realtime API (custom_id is empty)."""
 
     def delete_file(self, ref: str) -> None:
         """Delete an uploaded file or a file of results; one that is gone already is no error."""

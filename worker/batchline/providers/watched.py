@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from batchline import killpoints
 from batchline.errors import Ambiguous, ProviderError, Retryable
+from batchline.lanes import Lane
 from batchline.providers.protocol import (
     UNREADABLE_LINES,
     Created,
@@ -22,7 +23,20 @@ from batchline.providers.protocol import (
 )
 
 ROW = "results.row"
-VERBS = ("upload", "create", "find", "recent", "sent", "uploads", "poll", "results", "cancel", "call", "delete_file", "storage")
+VERBS = (
+    "upload",
+    "create",
+    "find",
+    "recent",
+    "sent",
+    "uploads",
+    "poll",
+    "results",
+    "cancel",
+    "call",
+    "delete_file",
+    "storage",
+)
 """The calls that are counted when they fail."""
 NOT_HTTP = UNREADABLE_LINES | {"unreadable_answer", "no_key"}
 
@@ -97,10 +111,10 @@ class Watched:
         with self._around("cancel"):
             self._provider.cancel(provider_id)
 
-    def call(self, endpoint: str, body: bytes, *, beta: str | None, timeout_s: float) -> Result:
+    def call(self, lane: Lane, body: bytes, *, timeout_s: float) -> Result:
         """Answer one request by the realtime API; a lost reply is Ambiguous."""
         with self._around("call", Ambiguous):
-            return self._provider.call(endpoint, body, beta=beta, timeout_s=timeout_s)
+            return self._provider.call(lane, body, timeout_s=timeout_s)
 
     def delete_file(self, ref: str) -> None:
         """Delete an uploaded file or a file of results."""
