@@ -16,6 +16,8 @@ from batchline.settings import load_settings
 SETTINGS = load_settings(environ={"BATCHLINE_ACCOUNTS__SECOND__PROVIDER": "openai"})
 NOW_MS = 1_700_000_000_000
 HELLO = [{"role": "user", "content": "hello"}]
+CHAT: dict[str, Any] = {"model": "gpt-5-mini", "messages": HELLO}
+CLAUDE: dict[str, Any] = {"model": "claude-haiku-4-5", "messages": HELLO, "max_tokens": 9}
 
 
 def made(**given: Any) -> Request:
@@ -43,19 +45,29 @@ def test_tenant_and_beta_follow_bars() -> None:
     assert lane == "openai:chat:gpt-5-mini|beta=b1|tenant=acme"
 
 
+def test_a_version_stands_between_beta_and_tenant() -> None:
+    lane = made(**CLAUDE, tenant="acme", beta="b1", version="2026-10-21").lane
+    assert lane == "anthropic:messages:claude-haiku-4-5|beta=b1|version=2026-10-21|tenant=acme"
+
+
+def test_a_version_beside_a_lane_must_be_the_lanes_own() -> None:
+    with pytest.raises(InvalidRequest, match="version is not the one"):
+        made(**CLAUDE, lane="anthropic:messages:claude-haiku-4-5", version="2026-10-21")
+
+
 def test_body_fields_become_the_body() -> None:
     body = json.loads(made(model="gpt-5-mini", messages=HELLO, temperature=0).body)
     assert body == {"model": "gpt-5-mini", "messages": HELLO, "temperature": 0}
 
 
 def test_a_body_as_text_is_taken_as_json() -> None:
-    body = '{"model": "gpt-5-mini",\n "messages": []}'
-    assert made(body=body, lane="openai:chat:gpt-5-mini").body == b'{"model":"gpt-5-mini","messages":[]}'
+    body = '{"model": "gpt-5-mini",\n "input": []}'
+    assert made(body=body, lane="openai:responses:gpt-5-mini").body == b'{"model":"gpt-5-mini","input":[]}'
 
 
 def test_text_beyond_ascii_counts_by_its_utf8_bytes() -> None:
     text = "字" * 2_000_000  # 6 MB as UTF-8, 12 MB as \\u escapes
-    assert len(made(model="gpt-5-mini", messages=text).body) < 8 * 2**20
+    assert len(made(model="gpt-5-mini", messages=[{"role": "user", "content": text}]).body) < 8 * 2**20
 
 
 @pytest.mark.parametrize("chosen", ["https://x", "stream:x", "a b", "é", "x" * 256, "\0"])
@@ -75,7 +87,7 @@ def test_an_id_is_made_up_where_none_is_given() -> None:
 
 @pytest.mark.parametrize(("given", "seconds"), [({"id": "mine"}, 86_400), ({}, 600)])
 def test_the_id_window_depends_on_who_chose_the_id(given: dict[str, Any], seconds: int) -> None:
-    _, window_ms = compose(draft({"model": "gpt-5-mini", **given}), SETTINGS, now_ms=NOW_MS, new_id=lambda: "made-up")
+    _, window_ms = compose(draft(CHAT | given), SETTINGS, now_ms=NOW_MS, new_id=lambda: "made-up")
     assert window_ms == seconds * 1000
 
 
@@ -91,7 +103,7 @@ def test_the_id_window_depends_on_who_chose_the_id(given: dict[str, Any], second
     ],
 )
 def test_a_deadline_is_a_span_or_a_time(deadline: Any, after_s: float) -> None:
-    assert made(model="gpt-5-mini", deadline=deadline).deadline_ms == NOW_MS + after_s * 1000
+    assert made(**CHAT, deadline=deadline).deadline_ms == NOW_MS + after_s * 1000
 
 
 @pytest.mark.parametrize(
@@ -99,7 +111,7 @@ def test_a_deadline_is_a_span_or_a_time(deadline: Any, after_s: float) -> None:
 )
 def test_a_deadline_that_is_none_is_refused(deadline: Any) -> None:
     with pytest.raises(InvalidRequest, match="deadline"):
-        made(model="gpt-5-mini", deadline=deadline)
+        made(**CHAT, deadline=deadline)
 
 
 @pytest.mark.parametrize(
@@ -123,10 +135,10 @@ def test_a_deadline_that_is_none_is_refused(deadline: Any) -> None:
         ({"model": "gpt-5", "user": "\ud800"}, "not UTF-8"),
         ({"model": "gpt-5", "tools": {1, 2}}, "cannot be written as JSON"),
         ({"model": "gpt-5", "body": {}, "messages": []}, "both a body and fields"),
-        ({"model": "gpt-5", "metadata": []}, "metadata is not a JSON object"),
+        (CHAT | {"metadata": []}, "metadata is not a JSON object"),
         ({"model": "gpt-5", "reply_to": "a:b"}, "no callback queue"),
         ({"model": "gpt-5", "reply_to": "https://x"}, "this version cannot call"),
-        ({"model": "gpt-5", "traceparent": "x"}, "traceparent"),
+        (CHAT | {"traceparent": "x"}, "traceparent"),
         ({"model": "gpt-5", "id": 5}, "id is not text"),
         ({"model": "gpt-5", "input": "x" * 8_400_000}, "the limit is"),
     ],
@@ -134,6 +146,27 @@ def test_a_deadline_that_is_none_is_refused(deadline: Any) -> None:
 def test_a_request_that_the_worker_would_refuse_is_refused_at_once(given: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidRequest, match=says):
         made(**given)
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"model": "gpt-5-mini"}, 'field "messages": is missing'),
+    (CHAT | {"temperature": 3}, 'field "temperature"'),
+    (CHAT | {"version": "2026-10-21"}, "version"),
+    (CHAT | {"model": "text-embedding-3-small", "endpoint": "chat", "account": "openai"}, 'field "model"'),
+    ({"model": "claude-haiku-4-5", "messages": HELLO}, 'field "max_tokens": is missing'),
+    (CLAUDE | {"temperature": 0.5, "version": "2026-10-21"}, 'field "temperature"'),
+]
+
+
+@pytest.mark.parametrize(("given", "says"), WRONG)
+def test_what_the_provider_would_refuse_is_refused_at_enqueue(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidRequest, match=says) as caught:
+        made(**given)
+    assert caught.value.code == "invalid_request"
+
+
+def test_a_field_that_is_newer_than_batchline_is_let_through() -> None:
+    assert json.loads(made(**CHAT, quantum_mode={"x": 1}).body)["quantum_mode"] == {"x": 1}
 
 
 def test_a_model_without_an_account_says_what_to_do() -> None:

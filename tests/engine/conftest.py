@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
+import msgspec
 import pytest
 import structlog
 from starlette.applications import Starlette
@@ -23,12 +24,12 @@ from batchline.emulator import Options
 from batchline.emulator.app import create_app
 from batchline.emulator.serve import serving
 from batchline.emulator.world import Emulator
-from batchline.engine import accumulator, auditor, files, poller, submitter
+from batchline.engine import accumulator, auditor, context, files, poller, submitter
 from batchline.engine.context import Context
 from batchline.engine.shutdown import Shutdown
 from batchline.errors import LeaseLost
-from batchline.providers import make_provider
-from batchline.providers.protocol import AccountAccess
+from batchline.providers import facts_of, make_provider
+from batchline.providers.protocol import AccountAccess, accept
 from batchline.requests import Reply, decode_reply
 from batchline.settings import Settings
 from batchline.store import Store, keys
@@ -399,6 +400,12 @@ def bench(store: Store, wire: Wire, providers: dict[str, Any]) -> Iterator[Bench
     yield bench
     bench.close()
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let through what a provider would refuse for certain, so that the provider does."""
+    monkeypatch.setattr(context, "facts_of", lambda account: msgspec.structs.replace(facts_of(account), check=accept))
 
 
 @pytest.fixture

@@ -6,14 +6,18 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from batchline.engine import accumulator
-from batchline.providers.protocol import Limits
+from batchline.engine import accumulator, context
+from batchline.providers import Facts, facts_of
+from batchline.settings import Account
 from batchline.store import keys
 
 CHAT = "openai:chat:gpt-5-mini"
 SECRET = "canary-7f3a"
 GOOD = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": SECRET}]}
+
+SCHEMA = {"name": "answer", "schema": {"type": "object", "properties": {"a": {"type": "txt", "title": SECRET}}}}
 
 
 def with_content(raw: str) -> bytes:
@@ -37,6 +41,12 @@ REFUSED = {
     "a BOM": (b"\xef\xbb\xbf" + json.dumps(GOOD).encode(), "invalid_request", "byte order mark"),
     "900 levels": (with_content("[" * 900 + "]" * 900), "invalid_request", "nested deeper than"),
     "half a surrogate pair": (with_content(r'"\ud800"'), "invalid_request", "surrogate"),
+    "no messages": (b'{"model":"gpt-5-mini"}', "invalid_request", 'field "messages": is missing'),
+    "a schema that is none": (
+        json.dumps(GOOD | {"response_format": {"type": "json_schema", "json_schema": SCHEMA}}).encode(),
+        "invalid_request",
+        'field "response_format.json_schema.schema": is not a JSON schema: $.properties.a.type',
+    ),
 }
 
 
@@ -48,6 +58,27 @@ def test_a_body_that_cannot_be_sent_is_refused(bench: Any, raw: bytes, code: str
     assert SECRET not in reply.error.message
     assert (reply.attempts, reply.batch, reply.timing.submitted) == (0, None, None)
     assert (bench.statuses(), bench.bill()["models"][0]["executed"]) == ({"succeeded": 2, "failed": 1}, 2)
+
+
+def test_what_anthropic_would_refuse_hours_later_is_refused_at_once(bench: Any) -> None:
+    body = {"model": "claude-haiku-4-5", "messages": GOOD["messages"], "max_tokens": 0}
+    reply = bench.bad(json.dumps(body), "anthropic:messages:claude-haiku-4-5")
+    assert (reply.status, reply.error.code, reply.batch) == ("failed", "invalid_request", None)
+    assert 'field "max_tokens"' in reply.error.message
+
+
+@pytest.mark.parametrize("lane", ["openai:chat:gpt-5-mini|version=2026-10-21", "anthropic:messages:m|version=new"])
+def test_a_lane_with_a_part_that_its_provider_does_not_know_gives_failed_replies(bench: Any, lane: str) -> None:
+    model = lane.split("|", maxsplit=1)[0].rpartition(":")[2]
+    bench.add(lane, id="bad", body=json.dumps(GOOD | {"model": model, "max_tokens": 5}))
+    bench.drain()
+    reply = bench.reply("bad", lane)
+    assert (reply.status, reply.error.code) == ("failed", "invalid_request")
+    assert "version" in reply.error.message
+
+
+def test_a_field_that_is_newer_than_batchline_goes_to_the_provider(bench: Any) -> None:
+    assert bench.bad(json.dumps(GOOD | {"quantum_mode": 1})).status == "succeeded"
 
 
 def test_a_body_over_the_byte_limit_is_too_large(bench: Any) -> None:
@@ -239,10 +270,12 @@ def test_a_key_that_is_written_twice_is_checked_and_sent_as_one(bench: Any) -> N
 
 def limit_batches(monkeypatch: pytest.MonkeyPatch, **limits: Any) -> None:
     """Let the provider's batches be small."""
-    from batchline.providers.openai import LIMITS, OpenAIProvider  # noqa: PLC0415
 
-    small = {name: getattr(LIMITS, name) for name in ("max_requests", "max_bytes", "max_inputs")} | limits
-    monkeypatch.setattr(OpenAIProvider, "limits", Limits(**small))
+    def smaller(account: Account) -> Facts:
+        facts = facts_of(account)
+        return replace(facts, limits=replace(facts.limits, **limits))
+
+    monkeypatch.setattr(context, "facts_of", smaller)
 
 
 def test_a_batch_that_turns_out_larger_than_the_providers_bytes_is_split(

@@ -13,7 +13,7 @@ LANES = [
     "openai:chat:gpt-5-mini",
     "openai:responses:gpt-5-mini",
     "openai:embeddings:text-embedding-3-small",
-    "openai:completions:gpt-3.5-turbo-instruct",
+    "openai:completions:davinci-002",
     "openai:moderations:omni-moderation-latest",
     "anthropic:messages:claude-haiku-4-5",
 ]

@@ -124,6 +124,7 @@ def test_a_lost_doorbell_rings_again_after_a_lease(bench: Any) -> None:
     assert (deletes(bench), due(bench)) == (2, [])
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_the_input_file_of_a_refused_attempt_is_deleted_later(bench: Any) -> None:
     bench.add("openai:chat:gpt-5-mini", id="wrong", body='{"model": "gpt-5-mini"}')
     bench.ask("good")

@@ -80,6 +80,7 @@ def test_a_second_batch_of_an_attempt_is_to_be_cancelled_while_it_runs(bench: An
     assert bench.first.openai.calls["cancel"] == 0
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_batch_that_was_refused_as_a_whole_is_nobodys_loss(bench: Any) -> None:
     bench.add(CHAT, id="wrong", body='{"model": "gpt-5-mini"}')
     bench.tick()

@@ -106,7 +106,7 @@ def test_a_full_token_queue_is_waited_for_without_using_an_attempt(bench: Any) -
 def full(real: Any, provider_id: str) -> Any:
     """Answer a poll as OpenAI does whose queue is in use by others of the organization."""
     message = "Enqueued token limit reached for gpt-5-mini. Limit: 2,000,000 enqueued tokens."
-    refusal = Refusal(scope="busy", code="token_limit_exceeded", message=message)
+    refusal = Refusal(scope="busy", code="token_limit_exceeded", message=message, limit=2_000_000)
     return msgspec.structs.replace(real(provider_id), outcome="failed", refusal=refusal)
 
 

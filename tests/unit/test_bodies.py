@@ -156,6 +156,27 @@ def test_a_lane_whose_bodies_carry_no_model_takes_any() -> None:
     assert clean(b'{"contents":[]}') == b'{"contents":[]}'
 
 
+def test_a_body_that_names_the_model_where_none_do_is_sent_without() -> None:
+    for named in (b"gemini-x", b"models/gemini-x"):
+        raw = b'{"model":"' + named + b'","contents":[]}'
+        assert check_body(raw, model="gemini-x", max_bytes=99, names_model=False) == b'{"contents":[]}'
+
+
+def test_another_model_is_refused_where_bodies_name_none() -> None:
+    with pytest.raises(InvalidRequest, match="'gemini-y'"):
+        check_body(b'{"model":"gemini-y"}', model="gemini-x", max_bytes=99, names_model=False)
+
+
+def test_a_check_sees_the_decoded_body_and_may_refuse_it() -> None:
+    def check(body: dict[str, Any]) -> None:
+        if body["a"] == [1]:
+            raise InvalidRequest("not a one")
+
+    with pytest.raises(InvalidRequest, match="not a one"):
+        check_body(b'{"a":[1]}', model=None, max_bytes=99, check=check)
+    assert check_body(b'{"a":[2]}', model=None, max_bytes=99, check=check) == b'{"a":[2]}'
+
+
 def test_a_stream_is_refused() -> None:
     assert "stream" in str(refusal(b'{"model":"m","stream":true}', model="m"))
 

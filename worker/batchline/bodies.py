@@ -10,6 +10,7 @@ Nothing here quotes a body: messages give positions, sizes and the two model nam
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import msgspec
@@ -29,21 +30,34 @@ _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
-def check_body(raw: bytes, *, model: str | None, max_bytes: int) -> bytes:
+def check_body(
+    raw: bytes,
+    *,
+    model: str | None,
+    max_bytes: int,
+    names_model: bool = True,
+    check: Callable[[dict[str, Any]], None] | None = None,
+) -> bytes:
     """Return a request body as canonical JSON on one line.
 
-    ``model`` is the lane's; None where the provider's bodies carry no model. Raises InvalidRequest with code
-    ``too_large`` over ``max_bytes``, else ``invalid_request``.
+    ``model`` is the lane's, None where it is not known yet. Where the provider's bodies do not name it (``names_model``), one
+    that does is sent without. ``check`` looks at what was decoded for what the provider would refuse. Raises InvalidRequest
+    with code ``too_large`` over ``max_bytes``, else ``invalid_request``.
     """
-    _check_size(raw, max_bytes)
-    body = _decode_object(raw, "body")
+    check_size(raw, max_bytes)
+    body = read_object(raw, "body")
     if model is not None:
-        _check_model(body.get("model"), model)
+        if names_model:
+            _check_model(body.get("model"), model)
+        else:
+            _leave_out_model(body, model)
     if body.get("stream"):
         raise InvalidRequest("body asks for a stream, which a batch cannot give: leave 'stream' out")
+    if check is not None:
+        check(body)
     clean = _encode(body)
     # A number may be longer when it is written again: 1E15 becomes 1000000000000000.0.
-    _check_size(clean, max_bytes)
+    check_size(clean, max_bytes)
     return clean
 
 
@@ -51,10 +65,11 @@ def check_metadata(raw: bytes) -> bytes:
     """Return a request's metadata, a JSON object of at most 64 KiB, on one line; raises InvalidRequest when it is not one."""
     if len(raw) > MAX_METADATA_BYTES:
         raise InvalidRequest(f"metadata has {len(raw):,} bytes, the limit is {MAX_METADATA_BYTES:,}", code="too_large")
-    return _encode(_decode_object(raw, "metadata"))
+    return _encode(read_object(raw, "metadata"))
 
 
-def _check_size(raw: bytes, max_bytes: int) -> None:
+def check_size(raw: bytes, max_bytes: int) -> None:
+    """Refuse (InvalidRequest) a body of more bytes than are taken."""
     if len(raw) > max_bytes:
         raise InvalidRequest(f"body has {len(raw):,} bytes, the limit is {max_bytes:,}", code="too_large")
 
@@ -70,7 +85,14 @@ def _check_model(named: object, model: str) -> None:
     raise InvalidRequest(f"body names the model {shown!r}, its lane is for {model!r}")
 
 
-def _decode_object(raw: bytes, what: str) -> dict[str, Any]:
+def _leave_out_model(body: dict[str, Any], model: str) -> None:
+    named = body.pop("model", None)
+    if named is not None and named != f"models/{model}":
+        _check_model(named, model)
+
+
+def read_object(raw: bytes, what: str) -> dict[str, Any]:
+    """Decode a JSON object strictly; raises InvalidRequest that calls it ``what``."""
     try:
         value = _decode(raw)
     except RecursionError:

@@ -106,6 +106,7 @@ class Client:
         metadata: Mapping[str, Any] | None = None,
         tenant: str | None = None,
         beta: str | None = None,
+        version: str | None = None,
         traceparent: str | None = None,
         **body_fields: Any,
     ) -> Ticket:

@@ -14,10 +14,10 @@ from typing import Any
 
 import msgspec
 
-from batchline.bodies import check_body, check_metadata
+from batchline.bodies import check_body, check_metadata, check_size, read_object
 from batchline.errors import InvalidRequest, UsageError
 from batchline.lanes import Lane, lane_name, parse_lane
-from batchline.providers import facts
+from batchline.providers import Facts, facts_of
 from batchline.reply_to import parse_reply_to
 from batchline.requests import MAX_ID_BYTES, Request
 from batchline.settings import Settings, parse_seconds
@@ -28,8 +28,9 @@ MAX_DEADLINE_S = 366 * 86_400
 """A deadline further away is taken for a slip, such as a unix time given as seconds from now."""
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?\Z")
-_TEXTS = ("id", "model", "lane", "account", "endpoint", "reply_to", "tenant", "beta", "traceparent")
-NAMES = frozenset({*_TEXTS, "body", "deadline", "metadata"})
+TEXTS = ("id", "model", "lane", "account", "endpoint", "reply_to", "tenant", "beta", "version", "traceparent")
+"""What a flat request says in text."""
+NAMES = frozenset({*TEXTS, "body", "deadline", "metadata"})
 """What a flat request says to batchline; everything else in it belongs to the body."""
 
 
@@ -50,6 +51,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     metadata: bytes | None = None
     tenant: str | None = None
     beta: str | None = None
+    version: str | None = None
     traceparent: str | None = None
 
 
@@ -57,7 +59,7 @@ def draft(given: Mapping[str, Any]) -> Draft:
     """Make a draft of a flat mapping: the names in NAMES, and either ``body`` or the body's own fields. Raises InvalidRequest."""
     known = {name: given[name] for name in NAMES if given.get(name) is not None}
     fields = {name: value for name, value in given.items() if name not in NAMES}
-    for name in _TEXTS:
+    for name in TEXTS:
         if not isinstance(known.get(name, ""), str):
             raise InvalidRequest(f"{name} is not text")
     body = known.pop("body", None)
@@ -90,13 +92,19 @@ def write_json(value: object, what: str) -> bytes:
 
 def compose(given: Draft, settings: Settings, *, now_ms: int, new_id: Callable[[], str]) -> tuple[Request, int]:
     """Return the checked request and its id window in ms. Raises InvalidRequest, or UsageError for a model without account."""
-    lane = _lane(given, settings)
+    lane, facts = _lane(given, settings)
     if given.reply_to is not None:
         parse_reply_to(given.reply_to)
     request = Request(
         id=new_id() if given.id is None else check_id(given.id),
         lane=lane.name,
-        body=check_body(given.body, model=lane.model, max_bytes=settings.limits.max_body_bytes),
+        body=check_body(
+            given.body,
+            model=lane.model,
+            max_bytes=settings.limits.max_body_bytes,
+            names_model=facts.names_model,
+            check=lambda body: facts.check(lane, body),
+        ),
         reply_to=given.reply_to,
         deadline_ms=None if given.deadline is None else deadline_ms(given.deadline, now_ms=now_ms),
         metadata=None if given.metadata is None else check_metadata(given.metadata),
@@ -158,24 +166,24 @@ def _traceparent(text: str | None) -> str | None:
     return text
 
 
-def _lane(given: Draft, settings: Settings) -> Lane:
+def _lane(given: Draft, settings: Settings) -> tuple[Lane, Facts]:
     lane = _named_lane(given, given.lane) if given.lane is not None else _built_lane(given, settings)
     account = settings.accounts.get(lane.account)
     if account is None:
         known = ", ".join(sorted(settings.accounts))
         raise InvalidRequest(f"unknown account {lane.account!r}; the settings have {known}", code="not_configured")
-    endpoints = facts(account.provider).endpoints
-    if lane.endpoint not in endpoints:
+    facts = facts_of(account)
+    if lane.endpoint not in facts.endpoints:
         raise InvalidRequest(
-            f"account {lane.account!r} has no endpoint {lane.endpoint!r}; it has {', '.join(endpoints)}",
+            f"account {lane.account!r} has no endpoint {lane.endpoint!r}; it has {', '.join(facts.endpoints)}",
             code="not_configured",
         )
-    return lane
+    return lane, facts
 
 
 def _named_lane(given: Draft, name: str) -> Lane:
     lane = parse_lane(name)
-    for part in ("account", "endpoint", "model", "tenant", "beta"):
+    for part in ("account", "endpoint", "model", "tenant", "beta", "version"):
         if getattr(given, part) not in {None, getattr(lane, part)}:
             raise InvalidRequest(f"{part} is not the one that the lane {name} names; give the lane alone")
     return lane
@@ -188,7 +196,15 @@ def _built_lane(given: Draft, settings: Settings) -> Lane:
         routed = _routed(model, settings, given)
         account = routed[0] if account is None else account
         endpoint = routed[1] if endpoint is None else endpoint
-    return parse_lane(lane_name(account=account, endpoint=endpoint, model=model, tenant=given.tenant, beta=given.beta))
+    name = lane_name(
+        account=account,
+        endpoint=endpoint,
+        model=model,
+        tenant=given.tenant,
+        beta=given.beta,
+        version=given.version,
+    )
+    return parse_lane(name)
 
 
 def _routed(model: str, settings: Settings, given: Draft) -> tuple[str, str]:
@@ -201,8 +217,8 @@ def _routed(model: str, settings: Settings, given: Draft) -> tuple[str, str]:
 
 
 def _model_in(body: bytes, settings: Settings) -> str:
-    clean = check_body(body, model=None, max_bytes=settings.limits.max_body_bytes)
-    model = msgspec.json.decode(clean).get("model")
+    check_size(body, settings.limits.max_body_bytes)
+    model = read_object(body, "body").get("model")
     if not isinstance(model, str) or not model:
         raise InvalidRequest("no model: give one, or a lane, or name it in the body")
     return model

@@ -9,7 +9,7 @@ from typing import NoReturn, TypeVar
 
 import msgspec
 
-from batchline.compose import NAMES, Draft, check_id, compose, deadline_ms
+from batchline.compose import NAMES, TEXTS, Draft, check_id, compose, deadline_ms
 from batchline.errors import InvalidRequest, UsageError
 from batchline.lanes import parse_lane
 from batchline.providers import PROVIDERS, facts
@@ -19,7 +19,6 @@ from batchline.settings import Settings
 Fields = dict[str, msgspec.Raw]
 T = TypeVar("T")
 
-_TEXTS = ("id", "model", "lane", "account", "endpoint", "reply_to", "tenant", "beta", "traceparent")
 _BATCH_LINE = frozenset({"custom_id", "method", "url", "body"})
 _NEEDED = {
     "chat": ("messages",),
@@ -137,7 +136,7 @@ def parse_line(line: bytes, options: Options) -> Draft:
         texts, body = _batch_line(fields)
         others: Fields = {}
     else:
-        texts = {name: _text(fields[name], name) for name in _TEXTS if name in fields}
+        texts = {name: _text(fields[name], name) for name in TEXTS if name in fields}
         others = {name: fields[name] for name in ("deadline", "metadata") if name in fields}
         body = _body(fields)
     if "id" not in texts:

@@ -7,6 +7,7 @@ import msgspec
 from batchline.bodies import check_body, check_metadata
 from batchline.errors import InvalidRequest
 from batchline.lanes import Lane
+from batchline.providers.protocol import Facts
 from batchline.reply_to import ReplyTo, parse_reply_to
 from batchline.requests import MAX_ID_BYTES
 from batchline.store import keys
@@ -80,12 +81,18 @@ def read_history(record: bytes) -> History:
     return _HISTORY.decode(record) if record else History()
 
 
-def read_body(owed: Owed, lane: Lane, *, max_bytes: int) -> bytes:
-    """Return the checked body on one line. Raises InvalidRequest."""
+def read_body(owed: Owed, lane: Lane, facts: Facts, *, max_bytes: int) -> bytes:
+    """Return the body on one line, checked for what its provider would refuse. Raises InvalidRequest."""
     raw = owed.fields.get(b"body")
     if raw is None:
         raise InvalidRequest("the request has no body: the field `body` holds the provider's request as JSON")
-    return check_body(raw, model=lane.model, max_bytes=max_bytes)
+    return check_body(
+        raw,
+        model=lane.model,
+        max_bytes=max_bytes,
+        names_model=facts.names_model,
+        check=lambda body: facts.check(lane, body),
+    )
 
 
 def _request_id(owed: Owed, problems: list[InvalidRequest]) -> str:
