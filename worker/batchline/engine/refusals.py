@@ -12,8 +12,6 @@ applications may use the limit too. It is reported as an error, and waits.
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 import structlog
 
@@ -30,14 +28,13 @@ log = structlog.get_logger("batchline.refusals")
 PAGE = 500
 BUSY_TIMES = 3
 """So often a batch finds the queue full before waiting alone is thought to be no help."""
-QUEUE_FULL = "token_limit_exceeded"
-"""Source: github.com/openai/openai-python/issues/2084"""
+QUEUE_FULL = frozenset({"token_limit_exceeded", "RESOURCE_EXHAUSTED"})
+"""Sources: github.com/openai/openai-python/issues/2084, ai.google.dev/gemini-api/docs/rate-limits"""
 LONG_TIMES = 12
 """The same for a batch of fewer bytes than the limit is tokens: only images and files by reference make it too large."""
 AWAY = frozenset({"submitting", "reconciling", "submitted"})
 RUNNING = frozenset({"in_progress", "finalizing"})
 """What OpenAI says of a batch that it let into its queue. Source: developers.openai.com/api/docs/guides/batch"""
-_LIMIT = re.compile(r"Limit: ([\d,]*\d)")
 MISDIRECTED = frozenset({"301", "302", "303", "307", "308", "404", "405", "UnsupportedProtocol", "InvalidURL"})
 """Answers to an upload that say that the account's base_url is wrong: no request is at fault."""
 SHARED_FAULTS = frozenset(
@@ -94,14 +91,14 @@ def _wait_for_room(context: Context, where: Target, batch: Batch, refusal: Refus
     times = batch.busy + 1
     context.store.batches.note(batch, busy=times)
     wait_s = budgets.wait_s(times)
-    if refusal.code == QUEUE_FULL:
-        budgets.lower(context, where, batch, told=_told(refusal))
-    too_large = refusal.code == QUEUE_FULL and _may_be_too_large(context, where, batch, refusal, times=times)
+    if refusal.code in QUEUE_FULL:
+        budgets.lower(context, where, batch, told=refusal.limit)
+    too_large = refusal.code in QUEUE_FULL and _may_be_too_large(context, where, batch, refusal, times=times)
     again_ms = context.clock() + int(wait_s * 1000)
     context.store.batches.again(batch, not_before_ms=again_ms, reason=refusal.code)
     if too_large and batch.rows > 1:
         halve(context, batch, not_before_ms=again_ms)
-    elif refusal.code != QUEUE_FULL and times >= BUSY_TIMES:
+    elif refusal.code not in QUEUE_FULL and times >= BUSY_TIMES:
         log.error(
             "batch.file_not_found",
             batch=batch.id,
@@ -126,7 +123,7 @@ def _wait_for_room(context: Context, where: Target, batch: Batch, refusal: Refus
 
 def _may_be_too_large(context: Context, where: Target, batch: Batch, refusal: Refusal, *, times: int) -> bool:
     """Whether a batch that found the queue full so many times may be larger than the whole queue."""
-    limit = _told(refusal)
+    limit = refusal.limit
     small = limit is not None and batch.row_bytes < limit
     records = context.store.batches.records(context.store.batches.open_ids())
     others = [each for each in records if each.id != batch.id and each.account == batch.account and each.state in AWAY]
@@ -139,14 +136,6 @@ def _may_be_too_large(context: Context, where: Target, batch: Batch, refusal: Re
         and target(context.settings, each.lane).lane.model == where.lane.model
         for each in others
     )
-
-
-def _told(refusal: Refusal) -> int | None:
-    """Return the limit in tokens that the provider named."""
-    if refusal.limit is not None:
-        return refusal.limit
-    limit = _LIMIT.search(refusal.message)
-    return int(limit[1].replace(",", "")) if limit else None
 
 
 def _settle_rows(context: Context, where: Target, batch: Batch, rows: tuple[RowRefusal, ...]) -> int:
