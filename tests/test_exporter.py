@@ -16,10 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from batchline import exporter, figures, probes
+from batchline.budgets import Pool
 from batchline.errors import UsageError
 from batchline.exporter import StoreCollector
 from batchline.figures import Figures
-from batchline.budgets import Pool
 from batchline.lanes import OpenRange, parse_lane
 from batchline.pulse import Pulse
 from batchline.settings import Settings
@@ -387,6 +387,7 @@ def test_room_has_a_limit_where_the_account_has_one(store: Store) -> None:
         ("openai", "all", "batches"): 100,
         ("openai", "all", "creates"): 2000,
         ("anthropic", "all", "batches"): 100,
+        ("anthropic", "all", "requests"): 200_000,
         ("gemini", "all", "batches"): 100,
     }
 

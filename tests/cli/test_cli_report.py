@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from tests.cli.kit import CHAT, MESSAGES, Command, chat_line, written
 
+from batchline.budgets import Pool
 from batchline.cli.report import first_day
 from batchline.errors import UsageError
-from batchline.budgets import Pool
 from batchline.lanes import parse_lane
 from batchline.store import Store, keys
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from tests.cli.kit import CHAT, Command, chat_line, written
 
+from batchline.budgets import Pool
 from batchline.cli.health import silent
 from batchline.cli.processes import roles
 from batchline.errors import UsageError
-from batchline.budgets import Pool
 from batchline.lanes import parse_lane
 from batchline.store import Store, keys
 

@@ -12,7 +12,7 @@ import httpx2
 import msgspec
 import pytest
 
-from batchline.errors import Ambiguous, KeyRefused, NotFound, Permanent, ProviderError, Retryable
+from batchline.errors import Ambiguous, KeyRefused, NotFound, Permanent, ProviderError, Retryable, RowsRefused
 from batchline.lanes import Lane
 from batchline.providers.gemini import INLINE_BYTES, GeminiProvider
 from batchline.providers.gemini_http import Fenced
@@ -185,6 +185,27 @@ def test_a_create_with_its_rows_leaves_whole_and_in_pieces(stage: Stage) -> None
     requests = stage.asked[0].json["batch"]["inputConfig"]["requests"]["requests"]
     assert [each["metadata"]["key"] for each in requests] == [f"r{n}" for n in range(1000)]
     assert max(map(len, Fenced(rows).pieces())) <= 256 * 1024
+
+
+def test_a_create_that_is_refused_for_lines_of_its_file_names_their_rows(
+    stage: Stage, provider: GeminiProvider
+) -> None:
+    refuses(
+        stage,
+        400,
+        "INVALID_ARGUMENT",
+        "Error on line 2: invalid JSON, near column 9: no such field: 'x'\nError on line 9: gone",
+    )
+    with pytest.raises(RowsRefused) as caught:
+        provider.create(io.BytesIO(ROWS), JOB, timeout_s=20)
+    assert caught.value.rows == (("b", "invalid JSON, near column 9: no such field: 'x'"),)
+
+
+def test_a_create_that_is_refused_as_a_whole_names_no_row(stage: Stage, provider: GeminiProvider) -> None:
+    refuses(stage, 400, "INVALID_ARGUMENT", "Request contains an invalid argument.")
+    with pytest.raises(Permanent) as caught:
+        provider.create(io.BytesIO(ROWS), JOB, timeout_s=20)
+    assert type(caught.value) is Permanent
 
 
 @pytest.mark.parametrize("job", [JOB, BY_ROWS])
@@ -700,9 +721,26 @@ def test_deleting_a_file_that_is_gone_is_no_error(stage: Stage, provider: Gemini
     assert (stage.asked[0].method, stage.asked[0].path) == ("DELETE", "/v1beta/files/in")
 
 
-def test_results_inside_an_operation_are_no_file_to_delete(stage: Stage, provider: GeminiProvider) -> None:
+def test_results_inside_an_operation_are_deleted_with_it(stage: Stage, provider: GeminiProvider) -> None:
+    stage.says({})
     provider.delete_file("batches/1")
-    assert not stage.asked
+    assert (stage.asked[0].method, stage.asked[0].path) == ("DELETE", "/v1beta/batches/1")
+
+
+def test_a_file_of_results_whose_name_is_too_long_to_delete_is_left_to_gemini(
+    stage: Stage, provider: GeminiProvider
+) -> None:
+    refuses(stage, 400, "INVALID_ARGUMENT", "The name may be at most 40 characters long.")
+    provider.delete_file("files/batch-" + "x" * 40)
+    refuses(stage, 400, "INVALID_ARGUMENT", "something else")
+    with pytest.raises(Permanent):
+        provider.delete_file("files/in")
+
+
+def test_a_key_that_may_not_delete_results_is_an_error(stage: Stage, provider: GeminiProvider) -> None:
+    refuses(stage, 403, "PERMISSION_DENIED", "no right to do that")
+    with pytest.raises(KeyRefused):
+        provider.delete_file("files/batch-1")
 
 
 BODY = '{"contents":[{"parts":[{"text":"\u2028é"}]}]}'.encode()

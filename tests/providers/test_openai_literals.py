@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batchline.errors import Ambiguous, Permanent
+from batchline.lanes import parse_lane
 from batchline.providers.lines import decode_line
 from batchline.providers.openai import OpenAIProvider
 from batchline.providers.openai_lines import parse_result, usage_of
@@ -150,6 +151,17 @@ def test_the_documented_expired_line() -> None:
 def test_the_embeddings_body() -> None:
     body = whole(EMBEDDINGS, messages=b"[0.25,-1]", model=b'"text-embedding-3-small"')
     assert usage_of(body) == Usage(input_tokens=8)
+
+
+def test_the_documented_cache_options_leave_as_they_came() -> None:
+    body: dict[str, Any] = {
+        "model": "gpt-6-luna",
+        "messages": [{"role": "user", "content": "hi"}],
+        "prompt_cache_options": {"mode": "explicit", "ttl": "30m"},
+    }
+    provider = OpenAIProvider(AccountAccess(name="acme", key=lambda: "k"))
+    OpenAIProvider.facts(Options()).check(parse_lane("openai:chat:gpt-6-luna"), body)
+    assert json.loads(provider.render("a", "chat", json.dumps(body).encode()))["body"] == body
 
 
 def test_the_answer_to_a_file_that_is_too_large(stage: Stage) -> None:

@@ -14,8 +14,20 @@ import msgspec
 
 from batchline import custom_ids
 from batchline.errors import Ambiguous, NotFound, Permanent, Retryable
+from batchline.lanes import Lane
 from batchline.providers import facts
-from batchline.providers.protocol import Created, Found, Job, Listed, Progress, Refusal, Result, RowRefusal, Upload
+from batchline.providers.protocol import (
+    Created,
+    Found,
+    Job,
+    Listed,
+    Progress,
+    Refusal,
+    Result,
+    RowRefusal,
+    Storage,
+    Upload,
+)
 from batchline.requests import Usage
 
 LAG_MS = 60_000
@@ -142,7 +154,7 @@ class Fake:
         status = "cancelling" if made.cancel_asked else "in_progress"
         return Progress(provider_id=made.id, status=status, total=len(made.rows), created_ms=made.created_ms)
 
-    def results(self, progress: Progress, sent: Sequence[str] = ()) -> Iterator[Result]:
+    def results(self, progress: Progress, sent: Sequence[str] = ()) -> Iterator[Result]:  # noqa: ARG002 - always files
         cut, self.cut_at = self.cut_at, None
         for number, line in enumerate(self.made[progress.provider_id].lines):
             if number == cut:
@@ -157,7 +169,10 @@ class Fake:
     def delete_file(self, ref: str) -> None:
         self.files.pop(ref, None)
 
-    def call(self, endpoint: str, body: bytes, *, beta: str | None, timeout_s: float) -> Result:
+    def storage(self) -> Storage | None:
+        return None
+
+    def call(self, lane: Lane, body: bytes, *, timeout_s: float) -> Result:
         raise NotImplementedError
 
     # --- the test's side ---

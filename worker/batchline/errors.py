@@ -108,6 +108,12 @@ class Permanent(ProviderError):
     """The provider refused the call itself; the same call will be refused again."""
 
 
+class RowsRefused(Permanent):
+    """The provider refused to create a batch for single rows, which it names: ``rows`` are (custom_id, what is wrong)."""
+
+    rows: tuple[tuple[str, str], ...] = ()
+
+
 class KeyRefused(Permanent):
     """HTTP 401 or 403: the account's key is wrong or lacks a right. Requests wait until the key is set right."""
 

@@ -19,7 +19,7 @@ from batchline import custom_ids
 from batchline.engine import answers, budgets
 from batchline.engine.context import Context, Target, target
 from batchline.engine.entries import read_envelope
-from batchline.errors import KeyRefused, NotFound, Permanent
+from batchline.errors import KeyRefused, NotFound, Permanent, RowsRefused
 from batchline.providers.protocol import Refusal, RowRefusal
 from batchline.store.records import Batch, Owed
 
@@ -64,7 +64,13 @@ def refused(context: Context, where: Target, batch: Batch, refusal: Refusal) -> 
 
 def refused_at_create(context: Context, where: Target, batch: Batch, error: Permanent) -> None:
     """Deal with a create call that the provider refused (4xx; state ``submitting``): nothing was created."""
-    log.warning("batch.refused", batch=batch.id, lane=batch.lane, code=error.code, scope="unknown", guilty=0)
+    named = error.rows if isinstance(error, RowsRefused) else ()
+    scope = "rows" if named else "unknown"
+    log.warning("batch.refused", batch=batch.id, lane=batch.lane, code=error.code, scope=scope, guilty=len(named))
+    guilty = tuple(RowRefusal(custom_id=row, code=error.code, message=message) for row, message in named)
+    if guilty and _settle_rows(context, where, batch, guilty):
+        context.store.batches.again(batch, not_before_ms=context.clock(), reason=error.code)
+        return
     if "cannot find file" in str(error).lower():  # the uploaded file is not there yet, or gone: no row is at fault
         _wait_for_room(context, where, batch, Refusal(scope="busy", code="invalid_file", message=str(error)))
         return

@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote
 
-from batchline.errors import Ambiguous, KeyRefused, NotFound, Permanent, ProviderError, Retryable
+from batchline.errors import Ambiguous, KeyRefused, NotFound, Permanent, ProviderError, Retryable, RowsRefused
 from batchline.lanes import Lane
 from batchline.providers.answers import answered, parsed, rejected
 from batchline.providers.checks.gemini import check
@@ -26,6 +26,7 @@ from batchline.providers.gemini_lines import (
     inline_size,
     key_of,
     parse_result,
+    refused_rows,
     row,
     usage_of,
 )
@@ -97,7 +98,9 @@ LIST_MARGIN_S = 300
 
 _PAGE = 100
 _RESULTS_READ_S = 120.0
+_BAD_REQUEST = 400
 _FORBIDDEN = 403
+_RESULTS = "files/batch-"
 
 
 class GeminiProvider:
@@ -163,9 +166,11 @@ class GeminiProvider:
     def create(self, rows: BinaryIO, job: Job, *, timeout_s: float) -> Created:
         """Create the batch, from its file or with its rows inside (40 MB of memory): one POST, over within ``timeout_s``.
 
-        Raises Ambiguous when it may have happened. Most of the time is Google's, to answer once it has all. The last bytes
+        Raises Ambiguous when it may have happened, RowsRefused where single rows are named. Most of the time is Google's, to answer once it has all. The last bytes
         never leave after ``send_by``: a frozen worker that wakes up may be taken for dead by then.
         """
+        from google.genai import errors  # noqa: PLC0415
+
         from batchline.providers.gemini_http import Fenced  # noqa: PLC0415
 
         sending, answering = (0.15, 0.75) if job.input_ref else (0.5, 0.4)
@@ -177,8 +182,22 @@ class GeminiProvider:
             body.clock = self._clock
             body.deadline = min(self._clock() + timeout_s * sending, job.send_by)
             body.check()
-            answer = http.ask("post", path, body, limits=limits, total_s=timeout_s * answering)
+            try:
+                answer = http.ask("post", path, body, limits=limits, total_s=timeout_s * answering)
+            except errors.APIError as exc:
+                self._refuse_rows(exc.code, exc.message or "", rows)
+                raise
             return created_of(parse_operation(answer))
+
+    def _refuse_rows(self, status: int, message: str, rows: BinaryIO) -> None:
+        """Raise RowsRefused for a refusal that names lines of the file."""
+        named = refused_rows(message, rows) if status == _BAD_REQUEST else ()
+        if not named:
+            return
+        text = f"create on account {self._access.name!r}: the provider refused {len(named)} rows of the file"
+        error = RowsRefused(text, account=self._access.name, call="create", code="INVALID_ARGUMENT", status=status)
+        error.rows = named
+        raise error
 
     def find(self, job: Job) -> Found:
         """Look for the attempt's nonce in the batches' display names, back to just before the intent.
@@ -283,9 +302,8 @@ class GeminiProvider:
 
     def _inline(self, name: str, sent: Sequence[str]) -> Iterator[Result]:
         with self._calling("results"):
-            items = inline_items(self._operation("results", name))
-        reader = inline_results(sent, len(items))
-        yield from parsed(map(bytes, items), reader, account=self._access.name, source=name)
+            items = [bytes(item) for item in inline_items(self._operation("results", name))]
+        yield from parsed(items, inline_results(sent, items), account=self._access.name, source=name)
 
     def cancel(self, provider_id: str) -> None:
         """Ask to stop a batch. One that has ended already is no error."""
@@ -314,14 +332,17 @@ class GeminiProvider:
             return answered(answer, usage_of)
 
     def delete_file(self, ref: str) -> None:
-        """Delete an uploaded file or a file of results; one that is gone already is no error.
+        """Delete a file, or the ended batch that its results stand in; one that is gone already is no error.
 
-        Results that stand in an operation have no file; they go with it, after six weeks.
+        Gemini names files of results so long that it refuses to delete them: those are left to it.
+        Source: github.com/googleapis/python-genai/issues/1759
         """
-        if not ref.startswith("files/"):
-            return
-        with contextlib.suppress(NotFound), self._calling("delete_file") as http:
-            http.ask("delete", quote(ref))
+        try:
+            with contextlib.suppress(NotFound), self._calling("delete_file") as http:
+                http.ask("delete", quote(ref))
+        except Permanent as error:
+            if error.status != _BAD_REQUEST or not ref.startswith(_RESULTS):
+                raise
 
     @contextlib.contextmanager
     def _calling(

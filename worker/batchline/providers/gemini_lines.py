@@ -5,10 +5,13 @@ Source: ai.google.dev/gemini-api/docs/batch-api and ai.google.dev/api/batch-api.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import BinaryIO
 
 import msgspec
 
+from batchline.providers.failures import MAX_QUOTED
 from batchline.providers.lines import BadLine, decode_line, is_told
 from batchline.providers.protocol import Result, ResultKind
 from batchline.requests import Usage
@@ -130,29 +133,56 @@ def parse_result(line: bytes) -> Result:
     return _result(key, told, len(line))
 
 
-def inline_results(sent: Sequence[str], total: int) -> Callable[[bytes], Result]:
-    """Return a reader of results that stand in the operation: they have the order of the rows, which ``sent`` tells.
+_ON_LINE = re.compile(r"^Error on line (\d+): (.+)$", re.MULTILINE)
 
-    Google echoes our key, or does not (github.com/googleapis/python-genai/issues/1886 and 2008). Where both are known they
-    must agree, and where neither is certain nothing is guessed: the reader raises BadLine.
+
+def refused_rows(message: str, rows: BinaryIO) -> tuple[tuple[str, str], ...]:
+    """Return the custom_ids of the rows that a create call was refused for, by the lines (from 1) that its message names.
+
+    Each with what is wrong of it, cut short. Source: github.com/UKGovernmentBEIS/inspect_ai/issues/3257
     """
-    in_order = iter(sent if len(sent) == total else [""] * total)
+    named = {int(number): text[:MAX_QUOTED] for number, text in _ON_LINE.findall(message)}
+    if not named:
+        return ()
+    rows.seek(0)
+    lines = ((named.get(number), line) for number, line in enumerate(rows, start=1))
+    return tuple((key_of(line), text) for text, line in lines if text)
+
+
+def inline_results(sent: Sequence[str], items: Sequence[bytes]) -> Callable[[bytes], Result]:
+    """Return a reader of results that stand in the operation, to be asked for each of them in turn.
+
+    Google echoes our key, or does not, and answers have come back in another order than their rows (Sources:
+    github.com/googleapis/python-genai/issues/1886, 1909 and 2008). So an echo is believed. Where there is none, the row in the
+    same place is, as ``sent`` tells it, if there are as many and no echo contradicts its own place; else the reader raises BadLine.
+    """
+    echoes = [_echo(item) for item in items]
+    in_order = len(sent) == len(items) and all(echo in ("", row) for echo, row in zip(echoes, sent, strict=True))
+    custom_ids = iter(
+        [echo or (row if in_order else "") for echo, row in zip(echoes, _padded(sent, len(items)), strict=True)]
+    )
 
     def read(item: bytes) -> Result:
-        expected = next(in_order, "")
+        custom_id = next(custom_ids, "")
         told = _decoded(item)
-        metadata = told.get("metadata", _NO_RAW)
-        try:
-            echo = _key(fields(metadata).get("key", _NO_RAW)) if is_told(metadata) else ""
-        except msgspec.DecodeError:
-            echo = ""
-        if echo and expected and echo != expected:
-            raise BadLine("not of the row in whose place it stands")
-        if not echo and not expected:
+        if not custom_id:
             raise BadLine("without key, and nothing tells which row was sent in its place")
-        return _result(echo or expected, told, len(item))
+        return _result(custom_id, told, len(item))
 
     return read
+
+
+def _padded(sent: Sequence[str], total: int) -> Sequence[str]:
+    return sent if len(sent) == total else [""] * total
+
+
+def _echo(item: bytes) -> str:
+    """Return the key that a result echoes, or nothing."""
+    try:
+        metadata = _decoded(item).get("metadata", _NO_RAW)
+        return _key(fields(metadata).get("key", _NO_RAW)) if is_told(metadata) else ""
+    except (msgspec.DecodeError, BadLine):
+        return ""
 
 
 def _decoded(line: bytes) -> Mapping[str, msgspec.Raw]:
