@@ -11,7 +11,6 @@ import msgspec
 
 from batchline.compose import NAMES, TEXTS, Draft, check_id, compose, deadline_ms
 from batchline.errors import InvalidRequest, UsageError
-from batchline.lanes import parse_lane
 from batchline.providers import PROVIDERS, facts
 from batchline.reply_to import parse_reply_to
 from batchline.settings import Settings
@@ -20,13 +19,6 @@ Fields = dict[str, msgspec.Raw]
 T = TypeVar("T")
 
 _BATCH_LINE = frozenset({"custom_id", "method", "url", "body"})
-_NEEDED = {
-    "chat": ("messages",),
-    "messages": ("messages", "max_tokens"),
-    "embeddings": ("input",),
-    "moderations": ("input",),
-    "completions": ("prompt",),
-}
 """Body fields without which a provider refuses any request of an endpoint, by docs/protocol.md's names of endpoints."""
 
 _decode_fields = msgspec.json.Decoder(Fields).decode
@@ -214,12 +206,6 @@ def _decoded(raw: bytes | msgspec.Raw, decode: Callable[[bytes | msgspec.Raw], T
 def _checked(given: Draft, settings: Settings, now_ms: int) -> str:
     """Return the lane of a draft that would be accepted."""
     request, _ = check_field("", lambda: compose(given, settings, now_ms=now_ms, new_id=lambda: ""))
-    body = _decode_fields(request.body)
-    for name in _NEEDED.get(parse_lane(request.lane).endpoint, ()):
-        if name not in body:
-            raise FieldError(name, "is missing")
-    if "messages" in body and not bytes(body["messages"]).startswith(b"["):
-        raise FieldError("messages", "is not a list")
     return request.lane
 
 

@@ -43,6 +43,7 @@ def options_of(account: Account) -> Options:
         max_requests=account.max_batch_requests,
         max_bytes=account.max_batch_bytes,
         inline=account.inline,
+        base_url=account.base_url,
         files_expire_s=None if account.files_expire is None else int(account.files_expire),
     )
 

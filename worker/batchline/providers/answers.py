@@ -22,7 +22,7 @@ def parsed(lines: Iterable[bytes], parse: Callable[[bytes], Result], *, account:
     and what cannot be read is never "missing". Raises Permanent on a line that is longer than may be held in memory.
     """
     number = 0
-    torn = ""
+    torn, code = "", ""
     try:
         for line in lines:
             number += 1
@@ -30,7 +30,7 @@ def parsed(lines: Iterable[bytes], parse: Callable[[bytes], Result], *, account:
                 try:
                     result = parse(line)
                 except BadLine as exc:
-                    torn = torn or f"line {number} of {source} is {exc}"
+                    torn, code = torn or f"line {number} of {source} is {exc}", code or exc.code
                 else:
                     yield result
     except LineTooLong as exc:
@@ -38,7 +38,7 @@ def parsed(lines: Iterable[bytes], parse: Callable[[bytes], Result], *, account:
         raise Permanent(message, account=account, call="results", code="line_too_long") from None
     if torn:
         message = f"results of account {account!r}: {torn}; the pass starts over"
-        raise Retryable(message, account=account, call="results", code="bad_line")
+        raise Retryable(message, account=account, call="results", code=code)
 
 
 def answered(content: bytes, usage_of: Callable[[bytes], Usage | None]) -> Result:

@@ -25,6 +25,7 @@ from batchline.providers.anthropic_wire import (
     progress_of,
     usage_of,
 )
+from batchline.providers.checks.anthropic import check
 from batchline.providers.failures import CONNECT_S, READ_S, CallRules, Keyed, timeouts, translated
 from batchline.providers.lines import split_lines
 from batchline.providers.protocol import (
@@ -166,6 +167,7 @@ class AnthropicProvider:
             results_kept_s=AnthropicProvider.results_kept_s,
             price_provider="anthropic",
             budgets=BUDGETS,
+            check=check,
         )
 
     def render(self, custom_id: str, endpoint: str, body: bytes) -> bytes:  # noqa: ARG002 - there is only one

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import msgspec
 
 from batchline.providers.failures import MAX_QUOTED
-from batchline.providers.lines import BadLine, decode_line, is_told
+from batchline.providers.lines import BadLine, Unassigned, decode_line, is_told
 from batchline.providers.protocol import Result, ResultKind
 from batchline.requests import Usage
 
@@ -154,7 +154,7 @@ def inline_results(sent: Sequence[str], items: Sequence[bytes]) -> Callable[[byt
 
     Google echoes our key, or does not, and answers have come back in another order than their rows (Sources:
     github.com/googleapis/python-genai/issues/1886, 1909 and 2008). So an echo is believed. Where there is none, the row in the
-    same place is, as ``sent`` tells it, if there are as many and no echo contradicts its own place; else the reader raises BadLine.
+    same place is, as ``sent`` tells it, if there are as many and no echo contradicts its own place; else the reader raises Unassigned.
     """
     echoes = [_echo(item) for item in items]
     in_order = len(sent) == len(items) and all(echo in ("", row) for echo, row in zip(echoes, sent, strict=True))
@@ -166,7 +166,7 @@ def inline_results(sent: Sequence[str], items: Sequence[bytes]) -> Callable[[byt
         custom_id = next(custom_ids, "")
         told = _decoded(item)
         if not custom_id:
-            raise BadLine("without key, and nothing tells which row was sent in its place")
+            raise Unassigned("without key, and nothing tells which row was sent in its place")
         return _result(custom_id, told, len(item))
 
     return read

@@ -32,6 +32,14 @@ class LineTooLong(ValueError):
 class BadLine(ValueError):
     """A line is not what the provider promises: torn, not UTF-8, not JSON, or without its id. Never quotes the line."""
 
+    code = "bad_line"
+
+
+class Unassigned(BadLine):
+    """A result does not tell of which row it is; reading it again brings the same."""
+
+    code = "unassigned"
+
 
 def split_lines(chunks: Iterable[bytes], *, max_bytes: int = MAX_LINE_BYTES) -> Iterator[bytes]:
     """Yield the lines of a byte stream without their line feeds; the last one needs none. Raises LineTooLong."""

@@ -15,7 +15,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
-import structlog
 
 from batchline.errors import Ambiguous, KeyRefused, NotFound, Permanent, ProviderError, Retryable
 from batchline.lanes import Lane
@@ -50,7 +49,7 @@ from batchline.providers.openai_wire import (
     storage_of,
     upload_of,
 )
-from batchline.providers.presets import OPENAI, expiry_of, preset_of, window_of
+from batchline.providers.presets import BASE_URL, OPENAI, expiry_of, is_elsewhere, preset_of, window_of
 from batchline.providers.protocol import (
     UNREADABLE_LINES,
     AccountAccess,
@@ -71,8 +70,6 @@ from batchline.providers.protocol import (
 if TYPE_CHECKING:
     import openai
 
-BASE_URL = "https://api.openai.com/v1"
-
 ENDPOINTS: Mapping[str, Endpoint] = OPENAI.endpoints
 LIMITS = OPENAI.limits
 
@@ -89,8 +86,6 @@ _UPLOAD_READ_S = 300.0
 _RESULTS_READ_S = 120.0
 _STOPPABLE = frozenset({"validating", "in_progress"})
 _MAX_STATUS = 40
-
-log = structlog.get_logger("batchline.openai")
 
 
 class OpenAIProvider:
@@ -134,7 +129,7 @@ class OpenAIProvider:
             results_kept_s=min(preset.results_kept_s, expiry_s or preset.results_kept_s),
             price_provider=preset.price_provider,
             budgets=preset.budgets,
-            check=compatible if options.preset else check,
+            check=compatible if options.preset or is_elsewhere(options.base_url) else check,
             storage_bytes=preset.storage_bytes,
         )
 
@@ -273,8 +268,10 @@ class OpenAIProvider:
         batch = in_our_words(batch, self._preset.statuses)
         status = batch.status[:_MAX_STATUS]
         if not is_known(batch.status) and status not in self._unknown:
+            import structlog  # noqa: PLC0415 - slow to import, and the client does without it
+
             self._unknown.add(status)
-            log.warning(
+            structlog.get_logger("batchline.openai").warning(
                 "provider.unknown_status",
                 account=self._access.name,
                 status=status,

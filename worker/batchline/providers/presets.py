@@ -13,11 +13,14 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
 import msgspec
 
 from batchline.errors import UsageError
 from batchline.providers.protocol import DefaultBudget, Endpoint, Limits
+
+BASE_URL = "https://api.openai.com/v1"
 
 DAY_S = 86_400
 SPELLINGS: Mapping[str, str] = {"canceled": "cancelled", "canceling": "cancelling"}
@@ -197,3 +200,8 @@ def window_of(name: str | None, asked: str | None) -> str:
 def expiry_of(preset: Preset, asked_s: int | None) -> int | None:
     """Return after how long files are to expire, in seconds; None where the service takes no such wish, or there is none."""
     return max(asked_s, preset.shortest_expiry_s) if asked_s and preset.expiries else None
+
+
+def is_elsewhere(base_url: str | None) -> bool:
+    """Whether an account is of another service, which may take what OpenAI does not."""
+    return base_url is not None and urlsplit(base_url).hostname != urlsplit(BASE_URL).hostname

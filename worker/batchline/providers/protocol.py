@@ -15,7 +15,7 @@ import msgspec
 from batchline.lanes import Lane
 from batchline.requests import Usage
 
-UNREADABLE_LINES = frozenset({"bad_line", "line_too_long"})
+UNREADABLE_LINES = frozenset({"bad_line", "line_too_long", "unassigned"})
 """Codes of the errors of ``results()`` that say that a line cannot be read: what the provider holds is at fault, not the call."""
 
 BatchOutcome = Literal["completed", "expired", "cancelled", "failed"]
@@ -61,6 +61,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes: int | None = None
     inline: bool = False
     files_expire_s: int | None = None
+    base_url: str | None = None
 
 
 def accept(lane: Lane, body: dict[str, Any]) -> None:

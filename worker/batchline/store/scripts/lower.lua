@@ -14,6 +14,7 @@ local told, now = tonumber(ARGV[6]), tonumber(ARGV[7])
 local function believe(kind, limit, kept)
   local tokens, requests = ARGV[5] == 'tokens' and limit or 0, ARGV[5] == 'requests' and limit or 0
   redis.call('HSET', KEYS[2], kind .. '|' .. ARGV[1], string.format('%.0f:%.0f:%.0f', tokens, requests, now + tonumber(kept)))
+  redis.call('PEXPIRE', KEYS[2], ARGV[8])
   return limit
 end
 if told > 0 then
