@@ -4,7 +4,7 @@ It runs now and then, and before any create on an account since the store was re
 was rolled back may have forgotten a batch that the provider has and that is paid for. What is found is put on record
 again, so that its answers settle what is still owed. Batches of other applications are left alone.
 
-The one that runs now and then also finds uploaded files that belong to no batch.
+The one that runs now and then also finds uploaded files that belong to no batch, and adds up what files take at the provider.
 """
 
 from __future__ import annotations
@@ -56,13 +56,21 @@ def audit_in_turn(context: Context, account: str) -> None:
     """Audit an account that is due, its files too; a provider that fails is asked again when it is due next."""
     if account not in context.settings.accounts:
         return
-    since_ms, listed_ms = orphans.since_ms(context), context.clock()
-    used: set[str] = set()
     try:
-        audit(context, account, since_ms=since_ms, used=used)
-        files.find_strays(context, account, since_ms=since_ms, listed_ms=listed_ms, used=used)
+        _audit_with_files(context, account)
     except ProviderError as error:
         log.warning("account.not_audited", account=account, call=error.call, code=error.code, reason=str(error))
+    try:
+        files.add_up(context, account)
+    except ProviderError as error:
+        log.warning("account.files_not_counted", account=account, call=error.call, code=error.code, reason=str(error))
+
+
+def _audit_with_files(context: Context, account: str) -> None:
+    since_ms, listed_ms = orphans.since_ms(context), context.clock()
+    used: set[str] = set()
+    audit(context, account, since_ms=since_ms, used=used)
+    files.find_strays(context, account, since_ms=since_ms, listed_ms=listed_ms, used=used)
 
 
 def audit(context: Context, account: str, *, since_ms: int | None = None, used: set[str] | None = None) -> int:
@@ -76,22 +84,20 @@ def audit(context: Context, account: str, *, since_ms: int | None = None, used: 
         if used is not None:
             used.update(listed.input_ref for listed in page)
         for listed in orphans.unclaimed(context, account, page):
-            adopted += _act(context, account, provider, orphans.judge(context, account, provider, listed))
+            adopted += _act(context, account, orphans.judge(context, account, provider, listed))
     _embark_all(context, account, provider)
     return adopted
 
 
-def _act(context: Context, account: str, provider: Provider, finding: Finding) -> int:
+def _act(context: Context, account: str, finding: Finding) -> int:
     listed, batch = finding.listed, finding.batch
     if finding.verdict == "adopt":
         return _adopt(context, account, listed, batch_id=listed.batch_id or context.batch_id())
     if finding.verdict == "resume" and batch:
         return _resume(context, batch, listed)
     if finding.verdict == "duplicate" and batch:
-        if listed.running:
-            transitions.duplicate(context, batch, listed.provider_id)
-            provider.cancel(listed.provider_id)
-        return _adopt(context, account, listed, batch_id=context.batch_id())
+        transitions.duplicate(context, batch, listed.provider_id)
+        return _adopt(context, account, listed, batch_id=context.batch_id(), duplicate_of=batch.id)
     return 0
 
 
@@ -122,8 +128,8 @@ def _held_by_another(batch: Batch) -> Retryable:
     )
 
 
-def _adopt(context: Context, account: str, listed: Listed, *, batch_id: str) -> int:
-    """Put an orphan on record."""
+def _adopt(context: Context, account: str, listed: Listed, *, batch_id: str, duplicate_of: str = "") -> int:
+    """Put an orphan on record; a duplicate is asked to stop by who polls it."""
     taken = context.store.orphans.adopt(
         account,
         batch_id=batch_id,
@@ -135,6 +141,7 @@ def _adopt(context: Context, account: str, listed: Listed, *, batch_id: str) -> 
         expires_ms=listed.expires_ms,
         now_ms=context.clock(),
         pool=target(context.settings, listed.lane).pool.name,
+        duplicate_of=duplicate_of,
     )
     if not taken:
         return 0
@@ -205,4 +212,9 @@ def _sent(context: Context, provider: Provider, batch: Batch) -> Iterator[str]:
     except Permanent as error:
         if error.call != "results" and context.clock() < unknown.over_ms(batch):
             raise  # it may run and be paid for: a key of another project gets the same answer
+        log.warning("batch.not_read_back", batch=batch.id, lane=batch.lane, call=error.call, reason=str(error))
+    except Retryable as error:
+        if error.code != "unassigned":
+            raise
+        # Its results tell of no row, now or later: whoever settles it holds it for a person.
         log.warning("batch.not_read_back", batch=batch.id, lane=batch.lane, call=error.call, reason=str(error))

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from batchline.engine import answers, orphans
-from batchline.engine.context import Context, target
+from batchline.engine.context import Context, Target, target
 from batchline.engine.entries import read_envelope
 from batchline.providers.protocol import Progress, Provider
 from batchline.store.records import Batch
@@ -52,6 +52,18 @@ def cancel_request(context: Context, lane: str, request: str) -> Cancelled:
     return done
 
 
+def answer_waiting(context: Context, where: Target, batch: Batch) -> None:
+    """Answer the requests of a batch in ``cut`` that were cancelled: it may wait for room for hours before it is rendered."""
+    asked = context.store.settling.cancels(batch.lane)
+    if not asked:
+        return
+    now_ms = context.clock()
+    owed = [entry for entry in context.store.settling.owed(batch.lane, asked) if entry]
+    # Those that another batch carries are skipped by the script: an answer of this kind is the carrier's alone.
+    ended = [answers.cancelled(read_envelope(each, where.lane), batch, now_ms=now_ms, sent=False) for each in owed]
+    context.store.settling.settle(where.lane, ended, batch=batch, route="batch", now_ms=now_ms)
+
+
 def cancel_batch(context: Context, batch_id: str) -> tuple[str, Cancelled]:
     """Cancel all that a batch still carries; returns its state, or ``gone`` when there is no such batch."""
     done = Cancelled()
@@ -77,11 +89,14 @@ def cancel_lane(context: Context, lane: str) -> Cancelled:
 
 
 def ask_provider(batch: Batch, provider: Provider, progress: Progress) -> None:
-    """Ask the provider to stop a running batch that is to be cancelled, unless it has heard already. Raises ProviderError.
+    """Ask the provider to stop a running batch that is to be cancelled or a duplicate, unless it has heard already.
+
+    Raises ProviderError.
 
     What may be somebody else's (`orphans.may_be_theirs`) is never cancelled.
     """
-    if not batch.cancel_ms or orphans.may_be_theirs(batch) or progress.status in HEARD:
+    wanted = batch.cancel_ms or batch.duplicate
+    if not wanted or orphans.may_be_theirs(batch) or progress.status in HEARD:
         return
     provider.cancel(batch.provider_id)
     log.info("batch.cancel_asked", batch=batch.id, lane=batch.lane, provider_batch=batch.provider_id)

@@ -22,14 +22,18 @@ from __future__ import annotations
 import structlog
 
 from batchline.engine.context import Context
-from batchline.errors import ProviderError
+from batchline.errors import KeyRefused, Permanent, ProviderError
 from batchline.store import files
+from batchline.store.accounts import StorageFacts
 
 log = structlog.get_logger("batchline.files")
 
 
 def delete(context: Context, file: str) -> None:
-    """Delete a file (``account|file``) whose time has come; one that cannot be deleted waits, longer each time."""
+    """Delete a file (``account|file``) whose time has come; one that cannot be deleted waits, longer each time.
+
+    What the provider itself has refused to delete until the wait is a day is left to it.
+    """
     account, ref = files.parts(file)
     if account not in context.settings.accounts:
         _failed(context, file, reason=f"there is no account {account!r} in the settings")
@@ -37,10 +41,18 @@ def delete(context: Context, file: str) -> None:
     try:
         context.provider(account).delete_file(ref)
     except ProviderError as error:
-        _failed(context, file, reason=str(error))
+        waits_ms = _failed(context, file, reason=str(error))
+        if _is_refused(error) and waits_ms >= files.AGAIN_MAX_MS:
+            context.store.files.gone(file, now_ms=context.clock())
+            log.warning("file.left", account=account, file=ref, reason=str(error))
         return
     context.store.files.gone(file, now_ms=context.clock())
     log.debug("file.deleted", account=account, file=ref)
+
+
+def _is_refused(error: ProviderError) -> bool:
+    """Whether it is the deletion that is refused, and neither the key nor the account's state, which a person can set right."""
+    return isinstance(error, Permanent) and not isinstance(error, KeyRefused)
 
 
 def find_strays(context: Context, account: str, *, since_ms: int, listed_ms: int, used: set[str]) -> int:
@@ -66,8 +78,21 @@ def find_strays(context: Context, account: str, *, since_ms: int, listed_ms: int
     return found
 
 
-def _failed(context: Context, file: str, *, reason: str) -> None:
+def add_up(context: Context, account: str) -> None:
+    """Note how many files an account has at its provider, and their bytes. Raises ProviderError, StoreError."""
+    found = context.provider(account).storage()
+    if found is None:
+        context.store.accounts.note_storage(account, None)
+        return
+    noted = StorageFacts(found.files, found.bytes, found.ours, found.our_bytes, context.clock())
+    context.store.accounts.note_storage(account, noted)
+    log.debug("files.added_up", account=account, files=found.files, bytes=found.bytes, ours=found.ours)
+
+
+def _failed(context: Context, file: str, *, reason: str) -> int:
+    """Note that a file could not be deleted; returns how long it waits, in ms."""
     account, ref = files.parts(file)
-    again_ms = context.store.files.failed(file, now_ms=context.clock())
-    wait_s = (again_ms - context.clock()) // 1000
-    log.warning("file.not_deleted", account=account, file=ref, again_in_s=wait_s, reason=reason)
+    now_ms = context.clock()
+    waits_ms = context.store.files.failed(file, now_ms=now_ms) - now_ms
+    log.warning("file.not_deleted", account=account, file=ref, again_in_s=waits_ms // 1000, reason=reason)
+    return waits_ms

@@ -23,6 +23,8 @@ log = structlog.get_logger("batchline.orphans")
 Each = TypeVar("Each")
 
 PAGE = 100
+SETTLED = 1000
+"""So many of the batches that were settled last may be the ones to which a batch without a tag is a duplicate."""
 FIRST_RESULTS = 10
 """So many results of a batch without a tag are looked at to see whose it is."""
 
@@ -94,9 +96,9 @@ def may_be_theirs(batch: Batch) -> bool:
     """Whether a batch may be somebody else's, and so must not be cancelled.
 
     It was adopted without proof; or it was found by our mark, which another installation with the same key has as well,
-    and no request of ours has come aboard.
+    and no request of ours has come aboard. A duplicate has the mark of a batch that is on record here.
     """
-    return not batch.proven or (batch.orphan and not batch.riders)
+    return not batch.proven or (batch.orphan and not batch.riders and not batch.duplicate)
 
 
 def judge(context: Context, account: str, provider: Provider, listed: Listed) -> Finding:
@@ -180,7 +182,7 @@ def _identified(context: Context, account: str, provider: Provider, listed: List
     if custom_id is None:
         return listed
     lanes = (lane for lane in context.store.intake.lanes() if custom_ids.lane_hash(lane) == custom_id.lane_hash)
-    owner = _open_attempt(context, custom_id.nonce)
+    owner = _owner_of(context, custom_id.nonce)
     return msgspec.structs.replace(listed, lane=next(lanes, ""), nonce=custom_id.nonce, batch_id=owner)
 
 
@@ -190,10 +192,14 @@ def _first_of_ours(provider: Provider, listed: Listed) -> CustomId | None:
     return next((custom_id for custom_id in parsed if custom_id is not None), None)
 
 
-def _open_attempt(context: Context, nonce: str) -> str:
-    """Return the open batch whose attempt this is, '' if there is none."""
-    open_batches = context.store.batches.records(context.store.batches.open_ids())
-    return next((batch.id for batch in open_batches if batch.nonce == nonce), "")
+def _owner_of(context: Context, nonce: str) -> str:
+    """Return the batch whose attempt this is, open or settled not long ago, '' if there is none."""
+    batches = context.store.batches
+    for ids in (batches.open_ids(), batches.settled_ids(SETTLED)):
+        found = [each.id for each in batches.records(ids) if each.nonce == nonce and not each.duplicate]
+        if found:
+            return found[0]
+    return ""
 
 
 def _orphan(account: str, finding: Finding) -> Orphan:

@@ -1,8 +1,9 @@
 """After an ambiguous create: find the batch at the provider, or show that it is not there.
 
-What is found with proof (our tag) is adopted, the oldest if there are several; the others are cancelled and counted. A lone
-candidate without proof is adopted at once, and proven by the first line of its results; a wrong adoption is undone then
-(``disown``) and costs a delay, never a second payment. An unproven candidate is never cancelled.
+What is found with proof (our tag) is adopted, the oldest if there are several; the others are counted and put on record
+too: the poller asks them to stop, and what they did is read and counted as waste. A lone candidate without proof is adopted
+at once, and proven by the first line of its results; a wrong adoption is undone then (``disown``) and costs a delay, never a
+second payment. An unproven candidate is never cancelled.
 
 Nothing is absent before no create call can be running any more and the provider's list has had its lag. Where the batch
 is made from an uploaded file, the file is deleted then, and the list is read once more after another lag: a create that
@@ -43,7 +44,7 @@ def reconcile(context: Context, where: Target, batch: Batch) -> None:
         with leases.kept(context, batch):
             found = provider.find(_job(where, batch))
         if found.proven:
-            _adopt_proven(context, batch, provider, found.proven)
+            _adopt_proven(context, batch, found.proven)
         else:
             _resolve(context, where, batch, provider, found)
     except ProviderError as error:
@@ -56,12 +57,11 @@ def absent_from_ms(context: Context, batch: Batch) -> int:
     return batch.call_until + _lag_ms(context)
 
 
-def _adopt_proven(context: Context, batch: Batch, provider: Provider, proven: tuple[Created, ...]) -> None:
+def _adopt_proven(context: Context, batch: Batch, proven: tuple[Created, ...]) -> None:
     oldest, *rest = sorted(proven, key=lambda created: (created.created_ms, created.provider_id))
-    for duplicate in rest:
-        transitions.duplicate(context, batch, duplicate.provider_id)
-        provider.cancel(duplicate.provider_id)
     transitions.submitted(context, batch, oldest, rows=batch.rows, how="adopted")
+    for duplicate in rest:
+        transitions.adopt_duplicate(context, batch, duplicate)
 
 
 def _resolve(context: Context, where: Target, batch: Batch, provider: Provider, found: Found) -> None:

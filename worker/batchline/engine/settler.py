@@ -144,6 +144,7 @@ class _Chunk:
         self._batch = batch
         self._now_ms = context.clock()
         self._retry = context.settings.retry_for(where.lane.name)
+        self._prices = context.settings.prices
         self._answers: list[Answer] = []
         self._retries: list[Retry] = []
 
@@ -156,7 +157,9 @@ class _Chunk:
             log.error("result.mismatch", batch=self._batch.id, entry=owed.entry)
             return self._cost(result)
         if result.kind == "succeeded":
-            answer = answers.succeeded(self._where, self._batch, envelope, result, now_ms=self._now_ms)
+            answer = answers.succeeded(
+                self._where, self._batch, envelope, result, now_ms=self._now_ms, prices=self._prices
+            )
             self._answers.append(answer)
             return answer.cost.paid_nano if answer.cost else 0
         if custom_id.nonce == self._batch.nonce:
@@ -164,7 +167,9 @@ class _Chunk:
         return 0
 
     def _cost(self, result: Result) -> int:
-        cost = answers.cost_of(self._where, self._batch, result) if result.kind == "succeeded" else None
+        if result.kind != "succeeded":
+            return 0
+        cost = answers.cost_of(self._where, self._batch, result, self._prices)
         return cost.paid_nano if cost else 0
 
     def _unanswered(self, envelope: Envelope, result: Result) -> None:

@@ -11,7 +11,7 @@ import structlog
 
 from batchline import custom_ids
 from batchline.budgets import Pool, Room, most_in_range
-from batchline.engine import auditor, budgets, leases, refusals, transitions
+from batchline.engine import auditor, budgets, cancelling, leases, refusals, transitions
 from batchline.engine.context import Context, Target, target
 from batchline.engine.reconciler import reconcile
 from batchline.engine.rendering import Overflow, Rendered, Rendering
@@ -129,6 +129,7 @@ def _waits_for_room(context: Context, where: Target, batch: Batch, room: Room) -
         or room.takes(tokens=_part(batch.tokens, caps.tokens), requests=_part(batch.requests, caps.requests))
     ):
         return False
+    cancelling.answer_waiting(context, where, batch)
     log.debug("batch.waits_for_room", batch=batch.id, lane=batch.lane, pool=where.pool.name, sent=room.tokens)
     context.store.batches.release(batch, agenda=keys.AGENDA_ACCUMULATE, next_ms=context.clock() + NO_ROOM_MS)
     return True

@@ -97,9 +97,29 @@ def trouble(context: Context, batch: Batch, error: ProviderError) -> int:
 
 
 def duplicate(context: Context, batch: Batch, provider_id: str) -> None:
-    """Count a second batch at the provider for one attempt of ours; the caller cancels it."""
+    """Count a second batch at the provider for one attempt of ours."""
     log.error("batch.duplicate", batch=batch.id, lane=batch.lane, provider_batch=provider_id)
     context.store.accounts.count_duplicate(batch.account, provider_id, now_ms=context.clock())
+
+
+def adopt_duplicate(context: Context, batch: Batch, created: Created) -> None:
+    """Put a second batch for an attempt on record: the poller asks it to stop, what it did is read, its cost counts as waste."""
+    duplicate(context, batch, created.provider_id)
+    now_ms = context.clock()
+    context.store.orphans.adopt(
+        batch.account,
+        batch_id=context.batch_id(),
+        lane=batch.lane,
+        provider_id=created.provider_id,
+        nonce=batch.nonce,
+        rows=batch.rows,
+        created_ms=created.created_ms or now_ms,
+        expires_ms=created.expires_ms,
+        now_ms=now_ms,
+        pool=batch.pool,
+        duplicate_of=batch.id,
+        embarks=False,
+    )
 
 
 def disowned(context: Context, batch: Batch) -> None:
@@ -149,8 +169,9 @@ def _files(where: Target, batch: Batch) -> list[str]:
     """Return the provider's files of a batch that are ours to delete: what was uploaded, and what it made of that.
 
     An orphan has the mark of another installation of batchline too, if one shares the API key: that may not have read it yet.
+    A duplicate is ours, and was made from the file of the other one.
     """
-    if where.facts is None or not where.facts.has_files or batch.orphan:
+    if where.facts is None or not where.facts.has_files or (batch.orphan and not batch.duplicate):
         return []
     results = PROGRESS.decode(batch.results).results if batch.results else ()
     return [ref for ref in (batch.input_ref, *results) if ref]

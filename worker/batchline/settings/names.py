@@ -75,4 +75,5 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _is_list(annotation: Any) -> bool:
-    return Ellipsis in get_args(annotation)
+    parts = get_args(annotation)
+    return Ellipsis in parts or any(_is_list(part) for part in parts)

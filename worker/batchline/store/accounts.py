@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,14 +16,27 @@ from batchline.store.records import Batch, Outage, flat, outage_record, pairs, t
 HOUR_MS = 3_600_000
 MOST_FILES = 10_000
 """Most files that are counted: the figure is for people, and a scrape must stay short."""
+STORAGE = ("storage_files", "storage_bytes", "storage_ours", "storage_our_bytes", "storage_ms")
+"""Fields of an account's hash, in the order of ``StorageFacts``."""
 
 
 class PoolUse(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a budget is in use, waiting batches included, and what is believed to be its limit for a while."""
+    """What of a budget is in use, waiting batches included, and what is believed to be its limit until then (unix ms)."""
 
     tokens: int = 0
     requests: int = 0
     believed: Pool | None = None
+    believed_until: int = 0
+
+
+class StorageFacts(msgspec.Struct, frozen=True):
+    """The files at an account's provider and their bytes, how many of both are ours, and when they were added up (unix ms)."""
+
+    files: int
+    bytes: int
+    ours: int
+    our_bytes: int
+    at_ms: int
 
 
 class AccountFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +44,7 @@ class AccountFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     ``batches``, ``requests`` and ``tokens`` (estimated) take up its room, also by pool; ``creates`` are of the last hour. ``errors`` counts
     the provider calls that failed, by ``call:code``. ``files`` wait to be deleted, ``files_failed`` could not be so far.
+    ``storage`` is None until the files at the provider were added up.
     """
 
     name: str
@@ -45,6 +59,7 @@ class AccountFacts(msgspec.Struct, frozen=True, kw_only=True):
     errors: Mapping[str, int] = msgspec.field(default_factory=dict)
     files: int = 0
     files_failed: int = 0
+    storage: StorageFacts | None = None
 
 
 class Accounts:
@@ -95,6 +110,7 @@ class Accounts:
         where = [keys.account_open(batch.account), keys.account_believed(batch.account)]
         arguments: list[Argument] = [pool.name, batch.id, tokens, requests, pool.unit, told or 0]
         arguments += [now_ms, int(told_for_s * 1000), int(guess_for_s * 1000), SLIVER]
+        arguments += [(pool.tokens if pool.unit == "tokens" else pool.requests) or 0]
         return int(self._connection.call("lower", where, arguments))
 
     def count_duplicate(self, account: str, provider_id: str, *, now_ms: int) -> bool:
@@ -135,6 +151,14 @@ class Accounts:
             "HDEL", keys.account(account), "down_until", "since", "failures", "call", "code", "message"
         )
 
+    def note_storage(self, account: str, found: StorageFacts | None) -> None:
+        """Note what files an account has at its provider; None: its provider has none."""
+        if found is None:
+            self._connection.run("HDEL", keys.account(account), *STORAGE)
+        else:
+            noted = [part for pair in zip(STORAGE, msgspec.structs.astuple(found), strict=True) for part in pair]
+            self._connection.run("HSET", keys.account(account), *noted)
+
     def outage(self, account: str) -> Outage:
         """Read an account's trouble."""
         return outage_record(account, pairs(flat(self._connection.run("HGETALL", keys.account(account)))))
@@ -143,20 +167,34 @@ class Accounts:
 def _believed(lowered: Mapping[bytes, bytes], now_ms: int) -> dict[str, Pool]:
     """Return what is still believed of each pool: the lower of what was named and what was guessed."""
     pools: dict[str, Pool] = {}
-    for field, raw in lowered.items():
-        name = text(field).partition("|")[2]
-        tokens, requests, until = map(int, raw.split(b":"))
-        if until > now_ms:
-            limits = Pool(name=name, tokens=tokens or None, requests=requests or None)
-            pools[name] = lower_of(pools.get(name, limits), limits)
+    for limits, _ in _lowered(lowered, now_ms):
+        pools[limits.name] = lower_of(pools.get(limits.name, limits), limits)
     return pools
+
+
+def _believed_until(lowered: Mapping[bytes, bytes], now_ms: int) -> dict[str, int]:
+    """Return until when (unix ms) the limit that is believed of each pool holds: then it is a higher one."""
+    believed = _believed(lowered, now_ms)
+    until: dict[str, int] = {}
+    for limits, until_ms in _lowered(lowered, now_ms):
+        if limits == believed[limits.name]:
+            until[limits.name] = max(until.get(limits.name, 0), until_ms)
+    return until
+
+
+def _lowered(lowered: Mapping[bytes, bytes], now_ms: int) -> Iterator[tuple[Pool, int]]:
+    for field, raw in lowered.items():
+        tokens, requests, until_ms = map(int, raw.split(b":"))
+        if until_ms > now_ms:
+            name = text(field).partition("|")[2]
+            yield Pool(name=name, tokens=tokens or None, requests=requests or None), until_ms
 
 
 def _commands(name: str, now_ms: int) -> list[tuple[str | int, ...]]:
     return [
         ("HVALS", keys.account_open(name)),
         ("ZCOUNT", keys.account_creates(name), now_ms - HOUR_MS, "+inf"),
-        ("HMGET", keys.account(name), "down_until", "ambiguous"),
+        ("HMGET", keys.account(name), "down_until", "ambiguous", *STORAGE),
         ("HLEN", keys.account_duplicates(name)),
         ("HGETALL", keys.account_errors(name)),
         ("HGETALL", keys.account_believed(name)),
@@ -164,7 +202,7 @@ def _commands(name: str, now_ms: int) -> list[tuple[str | int, ...]]:
 
 
 def _facts(name: str, found: list[Any], due: int, failed: int, now_ms: int) -> AccountFacts:
-    rooms, creates, (down_until, ambiguous), duplicates, errors, lowered = found
+    rooms, creates, (down_until, ambiguous, *storage), duplicates, errors, lowered = found
     taken = [_room(raw) for raw in rooms]
     return AccountFacts(
         name=name,
@@ -179,6 +217,7 @@ def _facts(name: str, found: list[Any], due: int, failed: int, now_ms: int) -> A
         errors={text(code): int(n) for code, n in errors.items() if code != b"last"},
         files=due,
         files_failed=failed,
+        storage=StorageFacts(*map(int, storage)) if all(storage) else None,
     )
 
 
@@ -194,12 +233,13 @@ def _room(raw: bytes) -> _Room:
 
 
 def _pools(taken: list[_Room], lowered: Mapping[bytes, bytes], now_ms: int) -> dict[str, PoolUse]:
-    believed = _believed(lowered, now_ms)
+    believed, until = _believed(lowered, now_ms), _believed_until(lowered, now_ms)
     return {
         name: PoolUse(
             tokens=sum(room.tokens for room in taken if room.pool == name),
             requests=sum(room.requests for room in taken if room.pool == name),
             believed=believed.get(name),
+            believed_until=until.get(name, 0),
         )
         for name in {room.pool for room in taken} | believed.keys()
     }

@@ -35,13 +35,20 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LaneDepth(msgspec.Struct, frozen=True, kw_only=True):
-    """How many entries of a lane are owed a reply, how many were ever added, and since when (unix ms, 0: not) its range is open, its dead letters."""
+    """How many entries of a lane are owed a reply, how many were ever added, and since when (unix ms, 0: not) its range is open, its dead letters.
+
+    ``per_token`` is how many bytes of body a token is taken for, 0 until its answers told; ``estimated`` and ``counted`` are the
+    tokens of input of the last batch that told something, before and after.
+    """
 
     lane: str
     owed: int
     added: int
     since_ms: int
     dead: int
+    per_token: float = 0.0
+    estimated: int = 0
+    counted: int = 0
 
 
 class Ledger:
@@ -85,8 +92,17 @@ class Ledger:
 
 
 def _depth(row: list[Any]) -> LaneDepth:
-    lane, owed, added, since, dead = row
-    return LaneDepth(lane=text(lane), owed=int(owed), added=int(added), since_ms=int(since or 0), dead=int(dead))
+    lane, owed, added, since, dead, per_token, estimated, counted = row
+    return LaneDepth(
+        lane=text(lane),
+        owed=int(owed),
+        added=int(added),
+        since_ms=int(since or 0),
+        dead=int(dead),
+        per_token=float(per_token or 0),
+        estimated=int(estimated or 0),
+        counted=int(counted or 0),
+    )
 
 
 def time_bucket(seconds: float) -> int:

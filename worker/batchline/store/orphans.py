@@ -57,15 +57,21 @@ class Orphans:
         expires_ms: int,
         now_ms: int,
         pool: str,
+        duplicate_of: str = "",
+        embarks: bool = True,
     ) -> bool:
-        """Put a provider's batch on record as one of ours; False when it is claimed already."""
+        """Put a provider's batch on record as one of ours; False when it is claimed already.
+
+        ``duplicate_of``: the batch whose attempt has another one. ``embarks``: what it has and nobody else carries comes aboard.
+        """
         where = [
             keys.batch(batch_id),
             keys.provider_batch(account, provider_id),
             keys.AGENDA_POLL,
+            keys.batch(duplicate_of or batch_id),
         ]
         arguments: list[Argument] = [batch_id, lane, account, provider_id, nonce, rows, created_ms, expires_ms, now_ms]
-        arguments += [pool]
+        arguments += [pool, duplicate_of, int(embarks)]
         return bool(self._connection.call("adopt", where, arguments))
 
     def embark(

@@ -67,6 +67,10 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     proven: bool = False
     orphan: bool = False
     """Whether the audit found it at the provider and the store did not know it."""
+    duplicate: bool = False
+    """Whether it was found at the provider beside another one for the same attempt of ours."""
+    twin: str = ""
+    """The batch that has or was the duplicate: whichever of both is settled later, what it did was paid for nothing."""
     embarks: bool = False
     """Whether the audit found it and its requests, as the provider has them, are not all aboard yet."""
     fenced_ms: int = 0

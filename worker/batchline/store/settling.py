@@ -18,6 +18,9 @@ BUCKETS_S = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 216
 """Upper bounds of the ledger's time histograms, seconds; what is slower goes to one more bucket."""
 
 
+SOME = 500
+
+
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
     """Where a reply goes: a list or a stream by key, and the request's default list if that key has another type."""
 
@@ -62,6 +65,11 @@ class Settling:
         self._lease_ms = int(lease_s * 1000)
         self._reply_ttl_s = int(reply_ttl_s)
         self._ledger_kept_s = int(ledger_kept_s)
+
+    def cancels(self, lane: str) -> list[str]:
+        """Return some of the lane's entries that are carried and asked to be cancelled, about 500 at most."""
+        _, found = self._connection.run("SSCAN", keys.cancels(lane), 0, "COUNT", SOME)
+        return [text(entry) for entry in found]
 
     def owed(self, lane: str, entries: Sequence[str], *, bodies: bool = False) -> list[Owed | None]:
         """Read entries by id; None for one that was answered already."""

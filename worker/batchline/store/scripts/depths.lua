@@ -5,8 +5,8 @@
 -- KEYS 1 lanes (set)
 -- ARGV 1 SSCAN cursor  2 page size
 -- Derived keys: batchline:{lane}:requests, :walk, :dead of each lane in the page.
--- Returns {next cursor, lanes}; a lane is {name, owed, ever added, since ms or '', dead letters}. Lanes without a
---   stream, or whose key is no stream, are left out.
+-- Returns {next cursor, lanes}; a lane is {name, owed, ever added, since ms or '', dead letters, bytes per token or '', tokens
+--   of its last telling batch as estimated and as counted, or ''}. Lanes without a stream, or whose key is no stream, are left out.
 --@include carry
 local page = redis.call('SSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
 local lanes = {}
@@ -17,7 +17,7 @@ for _, lane in ipairs(page[2]) do
     for i = 1, #info, 2 do
       found[info[i]] = info[i + 1]
     end
-    local walk = redis.pcall('HMGET', base .. 'walk', 'since', 'last')
+    local walk = redis.pcall('HMGET', base .. 'walk', 'since', 'last', 'per_token', 'estimated', 'counted')
     local since = walk[1]
     if not walk.err and (not since or since == '') then
       local first, newest, walked = found['first-entry'], found['last-entry'], walk[2] or '0-0'
@@ -30,7 +30,8 @@ for _, lane in ipairs(page[2]) do
     -- As `look` tells it: there is a walk, of whatever type.
     local unwalked = redis.pcall('HLEN', base .. 'walk') == 0
     lanes[#lanes + 1] = {lane, found['length'], unwalked and 0 or found['entries-added'],
-                         type(since) == 'string' and since or '', type(dead) == 'number' and dead or 0}
+                         type(since) == 'string' and since or '', type(dead) == 'number' and dead or 0,
+                         walk[3] or '', walk[4] or '', walk[5] or ''}
   end
 end
 return {page[1], lanes}

@@ -9,7 +9,7 @@
 --      7 ledger name  8 bucket of the turnaround or ''  9 turnaround (ms)  10 bucket of the size  11 rows
 --      12 most entries to sweep in this call  13 when its files may be deleted (ms)
 --      14 name of the day's ledger  15 it is kept (s)  16 bucket bounds of the error ratio (ascending, comma separated)
---      17 why waste was paid for nothing  18 bytes per token as its answers show, or 0  19 how much that weighs (0 to 1)
+--      17 why waste was paid for nothing, unless there was a duplicate  18 bytes per token as its answers show, or 0  19 how much that weighs (0 to 1)
 --      20 bytes per token until a lane has an estimate of its own  then 21 a file: `account|file`
 -- Returns 'more' (call again), 'carries' (it does: settle or retry that first), or the batch record as HGETALL. Errors LEASELOST, STATE.
 --@include fence
@@ -77,12 +77,13 @@ for i = 21, #ARGV do
   redis.call('ZADD', KEYS[12], ARGV[13], ARGV[i])
 end
 if state == 'ended' then
+  local why = redis.call('HEXISTS', KEYS[1], 'twin') == 1 and 'duplicate' or ARGV[17]
   redis.call('HINCRBY', KEYS[7], 'batches', 1)
   redis.call('HINCRBY', KEYS[7], 'size:' .. ARGV[10], 1)
   redis.call('HINCRBY', KEYS[7], 'size_sum', ARGV[11])
   redis.call('HINCRBY', KEYS[7], 'turnaround:' .. ARGV[8], 1)
   redis.call('HINCRBY', KEYS[7], 'turnaround_ms', ARGV[9])
-  redis.call('HINCRBY', KEYS[7], 'wasted_nano:' .. ARGV[17], ARGV[4])
+  redis.call('HINCRBY', KEYS[7], 'wasted_nano:' .. why, ARGV[4])
   local ends = {}
   for i, field in ipairs({'succeeded', 'failed', 'retried'}) do
     ends[i] = tonumber(redis.call('HGET', KEYS[1], field) or 0)
@@ -98,6 +99,6 @@ if state == 'ended' then
   redis.call('HINCRBY', KEYS[7], 'error_ratio:' .. bucket, 1)
   redis.call('HINCRBY', KEYS[7], 'error_ratio_ppm', math.floor(ratio * 1000000 + 0.5))
   list_ledger(KEYS[8], ARGV[7], ARGV[3])
-  add_to_day(KEYS[13], KEYS[14], ARGV[14], tonumber(ARGV[3]), ARGV[15], {batches = 1, ['wasted_nano:' .. ARGV[17]] = tonumber(ARGV[4])})
+  add_to_day(KEYS[13], KEYS[14], ARGV[14], tonumber(ARGV[3]), ARGV[15], {batches = 1, ['wasted_nano:' .. why] = tonumber(ARGV[4])})
 end
 return redis.call('HGETALL', KEYS[1])

@@ -1,0 +1,506 @@
+"""Room by pool: what may be cut and sent, what is believed of a provider for a while, and how lanes' estimates are corrected."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from batchline.budgets import PARTS, SLIVER, Observed, Pool, Room
+from batchline.lanes import parse_lane
+from batchline.store import keys
+from batchline.store.accounts import PoolUse
+from batchline.store.records import Batch
+
+POOL = "gpt-5-mini"
+SECOND = "openai:chat:gpt-5-mini|tenant=second"
+PER_REQUEST = 10
+"""Tokens of a request here: bodies have 40 bytes."""
+
+
+def pool(tokens: int = 1_000, requests: int | None = None, name: str = POOL) -> Pool:
+    return Pool(name=name, tokens=tokens or None, requests=requests)
+
+
+def cut(scene: Any, batch_id: str, tokens: int, *, lane: str | None = None, **changes: Any) -> str:
+    """Add requests of so many tokens to a lane and cut them; the pool has 1,000 tokens unless told otherwise."""
+    lane = lane or f"openai:chat:gpt-5-mini|tenant={batch_id}"
+    scene.add(*(f"{batch_id}-{n}" for n in range(tokens // PER_REQUEST)), lane=lane, body=b"x" * 40)
+    return again(scene, batch_id, lane, **changes)
+
+
+def again(scene: Any, batch_id: str, lane: str, **changes: Any) -> str:
+    """Walk a lane to its end and cut it."""
+    limits = {"max_requests": 10**6, "max_bytes": 10**9, "max_tokens": None, "row_bytes": 0, "bytes_per_token": 4.0}
+    seen = scene.store.intake.walk(lane, now_ms=scene.now, **limits)
+    while seen.unwalked:
+        seen = scene.store.intake.walk(lane, now_ms=scene.now, **limits)
+    rules = {"now_ms": scene.now, "max_open": 100, "max_creates": 100, "pool": pool()} | changes
+    return str(scene.store.batches.cut(parse_lane(lane), seen, "age", batch_id=batch_id, **rules))
+
+
+def sent(scene: Any, batch_id: str, tokens: int, *, lane: str | None = None, **changes: Any) -> Batch:
+    """Return a batch in submitting that was rendered to so many tokens; whatever is sent already, it gets the room."""
+    assert cut(scene, batch_id, PER_REQUEST, lane=lane, pool=Pool(name=changes.get("pool", pool()).name)) == "cut"
+    batch = scene.claim(batch_id)
+    free = {"pool": Pool(name=changes.get("pool", pool()).name)}
+    assert scene.intent(batch, nonce=batch_id, tokens=tokens, **(changes | free)) == "durable"
+    return scene.get(batch_id)  # type: ignore[no-any-return]
+
+
+def entry(scene: Any, batch_id: str) -> tuple[int, int, int, str, str] | None:
+    """Return what a batch has of its account's room: requests, tokens, sent, pool, lane."""
+    raw = scene.run("HGET", keys.account_open("openai"), batch_id)
+    if raw is None:
+        return None
+    requests, tokens, is_sent, rest = raw.decode().split(":", 3)
+    name, _, lane = rest.partition("|")
+    return int(requests), int(tokens), int(is_sent), name, lane
+
+
+def room(scene: Any, *, besides: str = "", limits: Pool | None = None, now_ms: int = 0) -> Room:
+    found = scene.store.accounts.room("openai", limits or pool(), besides=besides, now_ms=now_ms or scene.now)
+    assert isinstance(found, Room)
+    return found
+
+
+# --- the cut ---
+
+
+def test_a_cut_reserves_its_requests_and_tokens_and_is_not_sent(scene: Any) -> None:
+    assert cut(scene, "b1", 200, lane=SECOND) == "cut"
+    assert entry(scene, "b1") == (20, 200, 0, POOL, SECOND)
+
+
+def test_what_the_pool_has_no_room_for_is_not_cut_and_changes_nothing(scene: Any) -> None:
+    sent(scene, "b1", 800)
+    assert cut(scene, "b2", 160, lane=SECOND) == "tokens"
+    before = scene.snapshot()
+    assert again(scene, "b2", SECOND) == "tokens"
+    assert scene.snapshot() == before
+    assert entry(scene, "b2") is None
+
+
+def test_a_pool_counts_what_waits_to_be_sent_as_well(scene: Any) -> None:
+    for n in range(PARTS):
+        assert cut(scene, f"b{n}", 230) == "cut"
+    assert cut(scene, "more", 230) == "tokens"
+
+
+def test_a_budget_is_full_at_its_limit_less_the_sliver(scene: Any) -> None:
+    sent(scene, "b1", 800)
+    assert cut(scene, "b2", 150) == "cut"
+    sent(scene, "b3", 1)
+    assert cut(scene, "b4", 60) == "tokens"
+
+
+def test_other_pools_and_their_batches_take_no_room(scene: Any) -> None:
+    sent(scene, "b1", 1_000, pool=pool(name="gpt-5"))
+    assert cut(scene, "b2", 200) == "cut"
+
+
+def test_requests_are_counted_as_tokens_are(scene: Any) -> None:
+    limits = pool(0, 20)
+    assert cut(scene, "b1", 4 * PER_REQUEST, pool=limits) == "cut"
+    sent(scene, "b2", 1, pool=limits, rows=14)
+    assert cut(scene, "b3", 3 * PER_REQUEST, pool=limits) == "requests"
+
+
+def test_an_empty_budget_takes_a_range_of_any_size_and_holds_only_its_part(scene: Any) -> None:
+    assert cut(scene, "b1", 5_000) == "cut"
+    assert entry(scene, "b1") == (500, int(1_000 * (1 - SLIVER) / PARTS), 0, POOL, "openai:chat:gpt-5-mini|tenant=b1")
+    assert (scene.get("b1").requests, scene.get("b1").tokens) == (500, 5_000)
+
+
+def test_a_range_larger_than_a_limit_that_was_lowered_waits_for_its_part_and_not_for_all_of_it(scene: Any) -> None:
+    sent(scene, "b1", 700)
+    assert cut(scene, "b2", 5_000) == "cut"
+    assert entry(scene, "b2") is not None
+    assert entry(scene, "b2")[1] == 237  # type: ignore[index]
+
+
+def test_the_sliver_takes_a_small_batch_of_a_lane_that_has_nothing_open(scene: Any) -> None:
+    sent(scene, "b1", 950)
+    assert cut(scene, "b2", 50) == "cut"
+
+
+def test_the_sliver_takes_nothing_of_a_lane_that_has_something_open(scene: Any) -> None:
+    sent(scene, "b1", 950, lane=SECOND)
+    assert cut(scene, "b2", 50, lane=SECOND) == "tokens"
+
+
+def test_the_sliver_takes_nothing_that_is_larger_than_itself(scene: Any) -> None:
+    sent(scene, "b1", 940)
+    assert cut(scene, "b2", 60) == "tokens"
+
+
+def test_small_batches_together_have_no_more_than_the_sliver(scene: Any) -> None:
+    sent(scene, "b1", 900)
+    assert cut(scene, "b2", 30) == "cut"
+    assert cut(scene, "b3", 30) == "tokens"
+    assert cut(scene, "b4", 20) == "cut"
+
+
+def test_nothing_is_cut_beyond_the_limit_itself(scene: Any) -> None:
+    sent(scene, "b1", 980)
+    assert cut(scene, "b2", 30) == "tokens"
+    assert cut(scene, "b3", 20) == "cut"
+
+
+def test_where_only_the_sliver_is_to_be_had_a_larger_batch_waits_although_there_is_room(scene: Any) -> None:
+    sent(scene, "b1", 500)
+    assert cut(scene, "b2", 60, squeeze=True) == "tokens"
+    assert cut(scene, "b3", 50, squeeze=True) == "cut"
+    assert cut(scene, "b4", 10, squeeze=True) == "tokens"
+
+
+def test_a_batch_of_riders_alone_asks_for_no_room_until_they_are_aboard(scene: Any) -> None:
+    scene.pool(3)
+    assert scene.cut("b1", riders_only=True, pool=pool()) == "cut"
+    assert entry(scene, "b1") == (0, 0, 0, POOL, scene.lane.name)
+
+
+# --- the intent ---
+
+
+def test_an_intent_counts_what_was_rendered_riders_included_as_sent(scene: Any) -> None:
+    cut(scene, "b1", 100, lane=SECOND)
+    assert scene.intent(scene.claim("b1"), rows=25, tokens=250, pool=pool()) == "durable"
+    assert entry(scene, "b1") == (25, 250, 1, POOL, SECOND)
+    assert (scene.get("b1").sent_tokens, scene.get("b1").body_bytes) == (250, 120)
+
+
+def test_an_intent_without_room_keeps_the_room_that_it_wants_and_nothing_new_is_cut_into_it(scene: Any) -> None:
+    sent(scene, "b1", 800)
+    cut(scene, "b2", 60)
+    assert scene.intent(scene.claim("b2"), rows=30, tokens=300, pool=pool()) == "no_room"
+    assert entry(scene, "b2") == (30, 300, 0, POOL, "openai:chat:gpt-5-mini|tenant=b2")
+    assert scene.get("b2").state == "cut"
+    scene.end(submitted(scene, scene.get("b1")))
+    assert cut(scene, "b3", 700) == "cut"  # its part is 237 of these
+    assert cut(scene, "b4", 230) == "cut"
+    assert cut(scene, "b5", 230) == "tokens"
+
+
+def submitted(scene: Any, batch: Batch) -> Any:
+    scene.submit(batch, provider_id=f"p-{batch.id}")
+    return scene.claim(batch.id)
+
+
+def test_an_intent_without_room_leaves_no_trace_of_a_create(scene: Any) -> None:
+    sent(scene, "b1", 800)
+    cut(scene, "b2", 60)
+    scene.intent(scene.claim("b2"), rows=7, tokens=300, pool=pool(), tagged=False)
+    assert scene.run("ZRANGE", keys.account_creates("openai"), 0, -1) == [b"b1"]
+    assert scene.run("HGET", keys.account_intents("openai"), 7) is None
+    assert scene.get("b2").nonce == ""
+
+
+def test_two_that_wait_with_more_than_the_budget_do_not_stop_each_other(scene: Any) -> None:
+    sent(scene, "b1", 800)
+    for batch_id in ("b2", "b3"):
+        assert cut(scene, batch_id, 60) == "cut"
+    for batch_id in ("b2", "b3"):
+        assert scene.intent(scene.claim(batch_id), nonce=batch_id, tokens=900, pool=pool()) == "no_room"
+    scene.end(submitted(scene, scene.get("b1")))
+    assert scene.intent(scene.claim("b2"), nonce="b2", tokens=900, pool=pool()) == "durable"
+    assert scene.intent(scene.claim("b3"), nonce="b3", tokens=900, pool=pool()) == "no_room"
+
+
+def test_an_empty_budget_takes_an_intent_of_any_size(scene: Any) -> None:
+    cut(scene, "b1", 100)
+    assert scene.intent(scene.claim("b1"), tokens=10**9, pool=pool()) == "durable"
+
+
+@pytest.mark.parametrize(("tokens", "answer"), [(150, "durable"), (151, "no_room"), (40, "durable")])
+def test_an_intent_keeps_the_sliver_free_of_large_batches(scene: Any, tokens: int, answer: str) -> None:
+    sent(scene, "b1", 800)
+    cut(scene, "b2", 10)
+    assert scene.intent(scene.claim("b2"), nonce="b2", tokens=tokens, pool=pool()) == answer
+
+
+def test_a_small_intent_goes_into_the_sliver_whatever_its_lane_has_open(scene: Any) -> None:
+    sent(scene, "b1", 950)
+    cut(scene, "b2", 10)
+    assert scene.intent(scene.claim("b2"), nonce="b2", tokens=50, pool=pool()) == "durable"
+
+
+def test_a_repeated_intent_is_the_same_whatever_room_there_is_by_then(scene: Any) -> None:
+    cut(scene, "b1", 100)
+    batch = scene.claim("b1")
+    scene.intent(batch, tokens=900, pool=pool())
+    sent(scene, "b2", 900)
+    before = scene.snapshot()
+    assert scene.intent(batch, tokens=900, pool=pool()) == "durable"
+    assert scene.snapshot() == before
+
+
+# --- giving it back ---
+
+
+def test_a_batch_that_goes_again_gives_its_room_back_and_keeps_its_place(scene: Any) -> None:
+    batch = sent(scene, "b1", 900, lane=SECOND)
+    scene.store.batches.again(scene.claim("b1"), not_before_ms=scene.now, reason="no room")
+    assert entry(scene, "b1") == (0, 0, 0, POOL, SECOND)
+    record = scene.get("b1")
+    assert (record.state, record.sent_tokens, record.body_bytes, record.again) == ("cut", 0, 0, batch.again + 1)
+
+
+def test_an_end_gives_the_room_back(scene: Any) -> None:
+    scene.end(submitted(scene, sent(scene, "b1", 900)))
+    assert entry(scene, "b1") is None
+
+
+def test_a_disowned_batch_takes_the_room_of_what_it_sent_again(scene: Any) -> None:
+    batch = scene.end(submitted(scene, sent(scene, "b1", 900, rows=90, lane=SECOND)))
+    scene.store.batches.disown(batch, look_ms=scene.now)
+    assert entry(scene, "b1") == (90, 900, 1, POOL, SECOND)
+
+
+def test_a_forgotten_intent_counts_as_sent_once_its_provider_batch_is_found(scene: Any) -> None:
+    cut(scene, "b1", 100)
+    scene.store.batches.submitted(
+        scene.claim("b1"),
+        provider_id="p1",
+        submitted_ms=scene.now,
+        expires_ms=0,
+        first_poll_ms=scene.now,
+        forgotten=("lost", 10),
+    )
+    assert entry(scene, "b1") == (10, 100, 1, POOL, "openai:chat:gpt-5-mini|tenant=b1")
+
+
+def test_a_split_reserves_no_more_than_the_whole_had(scene: Any) -> None:
+    cut(scene, "b1", 5_000, lane=SECOND)
+    whole = entry(scene, "b1")
+    assert whole is not None
+    batch = scene.claim("b1")
+    entries = [each.decode() for each, _ in scene.run("XRANGE", keys.requests(SECOND), "-", "+")]
+    scene.store.batches.split(
+        batch,
+        new_id="b2",
+        at=entries[249],
+        requests=250,
+        tokens=2_500,
+        total_bytes=10_000,
+        keep_riders=10**9,
+        not_before_ms=scene.now,
+    )
+    for half in ("b1", "b2"):
+        found = entry(scene, half)
+        assert found is not None
+        assert found[0] <= whole[0]
+        assert found[1] <= whole[1]
+        assert found[2:] == (0, POOL, SECOND)
+    assert (scene.get("b2").pool, scene.get("b2").tokens) == (POOL, 2_500)
+
+
+def test_a_split_into_small_parts_reserves_what_these_have(scene: Any) -> None:
+    cut(scene, "b1", 100, lane=SECOND)
+    entries = [each.decode() for each, _ in scene.run("XRANGE", keys.requests(SECOND), "-", "+")]
+    figures = {"requests": 3, "tokens": 30, "total_bytes": 120, "keep_riders": 0, "not_before_ms": scene.now}
+    scene.store.batches.split(scene.claim("b1"), new_id="b2", at=entries[2], **figures)
+    assert (entry(scene, "b1"), entry(scene, "b2")) == (
+        (3, 30, 0, POOL, SECOND),
+        (7, 70, 0, POOL, SECOND),
+    )
+
+
+def test_an_orphan_takes_room_by_the_bodies_of_what_embarks(scene: Any) -> None:
+    entries = scene.add(*(f"r{n}" for n in range(3)), body=b"x" * 40)
+    scene.adopt("b1")
+    assert entry(scene, "b1") is None
+    batch = scene.claim("b1")
+    scene.store.orphans.embark(batch, entries, record=b"{}")
+    assert entry(scene, "b1") == (3, 30, 1, POOL, scene.lane.name)
+    scene.store.orphans.embark(batch, entries, record=b"{}")
+    assert entry(scene, "b1") == (3, 30, 1, POOL, scene.lane.name)
+
+
+# --- what the room looks like, and what is believed ---
+
+
+def test_the_room_is_what_was_sent_apart_from_one_batch(scene: Any) -> None:
+    sent(scene, "b1", 300, rows=30)
+    sent(scene, "b2", 200, rows=20)
+    cut(scene, "b3", 100)
+    sent(scene, "b4", 70, pool=pool(name="gpt-5"))
+    assert room(scene) == Room(limits=pool(), tokens=500, requests=50, batches=2)
+    assert room(scene, besides="b1") == Room(limits=pool(), tokens=200, requests=20, batches=1)
+
+
+def test_a_limit_that_the_provider_named_is_believed_until_it_lapses(scene: Any) -> None:
+    sent(scene, "b1", 500)
+    assert scene.lower(sent(scene, "b2", 200), told=600, tokens=200, pool=pool()) == 600
+    lapses = scene.now + 1_000_000
+    assert room(scene, now_ms=lapses - 1).limits == pool(600)
+    assert room(scene, now_ms=lapses).limits == pool(1_000)
+
+
+def test_a_refusal_without_a_figure_teaches_what_was_let_in_for_a_shorter_while(scene: Any) -> None:
+    sent(scene, "b1", 500)
+    assert scene.lower(sent(scene, "b2", 200), tokens=200, pool=pool()) == 500
+    lapses = scene.now + 100_000
+    assert room(scene, now_ms=lapses - 1).limits == pool(500)
+    assert room(scene, now_ms=lapses).limits == pool(1_000)
+
+
+def test_a_refusal_teaches_nothing_where_nothing_of_ours_was_let_in(scene: Any) -> None:
+    assert scene.lower(sent(scene, "b1", 200), tokens=200, pool=pool()) == 0
+    assert room(scene).limits == pool()
+
+
+def test_a_limit_that_does_not_explain_the_refusal_is_believed_and_a_guess_as_well(scene: Any) -> None:
+    sent(scene, "b1", 300)
+    assert scene.lower(sent(scene, "b2", 200), told=900, tokens=200, pool=pool()) == 300
+    assert room(scene).limits == pool(300)
+    assert room(scene, now_ms=scene.now + 100_000).limits == pool(900)
+    assert room(scene, now_ms=scene.now + 1_000_000).limits == pool(1_000)
+
+
+def test_a_guess_is_never_less_than_a_sliver_of_the_limit_that_was_named(scene: Any) -> None:
+    sent(scene, "b1", 1)
+    assert scene.lower(sent(scene, "b2", 100), told=900, tokens=100, pool=pool()) == 900 * SLIVER
+
+
+def test_a_believed_limit_above_the_configured_one_changes_nothing(scene: Any) -> None:
+    sent(scene, "b1", 900)
+    scene.lower(sent(scene, "b2", 900), told=1_500, tokens=900, pool=pool())
+    assert room(scene).limits == pool(1_000)
+
+
+def test_a_limit_is_believed_where_none_is_configured(scene: Any) -> None:
+    unknown = Pool(name=POOL)
+    sent(scene, "b1", 500)
+    scene.lower(sent(scene, "b2", 200), told=600, tokens=200, pool=unknown)
+    assert room(scene, limits=unknown).limits == Pool(name=POOL, tokens=600)
+    assert cut(scene, "b3", 200, pool=unknown) == "tokens"
+
+
+def test_a_budget_of_requests_is_lowered_in_requests(scene: Any) -> None:
+    limits = pool(0, 100)
+    sent(scene, "b1", 1, rows=40, pool=limits)
+    batch = sent(scene, "b2", 1, rows=30, pool=limits)
+    assert scene.lower(batch, pool=limits) == 40
+    assert room(scene, limits=limits).limits == pool(0, 40)
+
+
+def test_what_is_believed_of_one_pool_says_nothing_of_another(scene: Any) -> None:
+    sent(scene, "b1", 500)
+    scene.lower(sent(scene, "b2", 200), tokens=200, pool=pool())
+    other = pool(name="gpt-5")
+    assert room(scene, limits=other).limits == other
+
+
+def test_a_believed_limit_holds_at_cut_and_intent(scene: Any) -> None:
+    sent(scene, "b1", 500)
+    cut(scene, "b3", 60)
+    scene.lower(sent(scene, "b2", 200), tokens=200, pool=pool())
+    scene.store.batches.again(scene.claim("b2"), not_before_ms=scene.now, reason="no room")
+    assert scene.intent(scene.claim("b3"), nonce="b3", tokens=60, pool=pool()) == "no_room"
+    assert cut(scene, "b4", 60) == "tokens"
+
+
+def test_believed_limits_are_read_by_account_and_pool_while_they_last(scene: Any) -> None:
+    sent(scene, "b1", 300)
+    scene.lower(sent(scene, "b2", 200), told=900, tokens=200, pool=pool())
+    believed = scene.store.accounts.believed
+    assert believed(["openai", "anthropic"], now_ms=scene.now) == {("openai", POOL): pool(300)}
+    assert believed(["openai"], now_ms=scene.now + 100_000) == {("openai", POOL): pool(900)}
+    assert believed(["openai"], now_ms=scene.now + 1_000_000) == {}
+
+
+def test_an_account_shows_what_each_pool_has_in_use(scene: Any) -> None:
+    sent(scene, "b1", 300, rows=30)
+    cut(scene, "b2", 100)
+    sent(scene, "b3", 70, rows=7, pool=pool(name="gpt-5"))
+    (facts,) = scene.store.accounts.facts(["openai"], now_ms=scene.now)
+    assert dict(facts.pools) == {POOL: PoolUse(tokens=400, requests=40), "gpt-5": PoolUse(tokens=70, requests=7)}
+
+
+# --- estimates ---
+
+
+def learn(scene: Any, batch_id: str, per_token: float, weight: float) -> None:
+    """Settle a batch whose answers tell so."""
+    batch = scene.ended(f"r-{batch_id}", batch_id=batch_id)
+    scene.settle(scene.answer(scene.carried(batch)[0], f"r-{batch_id}"), batch=batch)
+    assert scene.settled(batch, observed=Observed(per_token=per_token, weight=weight))
+
+
+def per_token(scene: Any) -> float:
+    return float(scene.run("HGET", keys.walk(scene.lane.name), "per_token") or 0)
+
+
+def test_an_estimate_moves_from_the_usual_one_by_the_weight_of_what_was_seen(scene: Any) -> None:
+    learn(scene, "b1", 8.0, 0.5)
+    assert 1 / per_token(scene) == pytest.approx((1 / 4 + 1 / 8) / 2, rel=1e-4)
+    learn(scene, "b2", 2.0, 0.25)
+    assert 1 / per_token(scene) == pytest.approx(0.75 * (1 / 4 + 1 / 8) / 2 + 0.25 / 2, rel=1e-4)
+
+
+def test_a_batch_that_tells_nothing_leaves_the_estimate(scene: Any) -> None:
+    learn(scene, "b1", 0.0, 0.0)
+    assert per_token(scene) == 0
+
+
+def test_a_repeated_settled_learns_once(scene: Any) -> None:
+    batch = scene.ended("r1")
+    scene.settle(scene.answer(scene.carried(batch)[0]), batch=batch)
+    seen = Observed(per_token=8.0, weight=0.5)
+    scene.settled(batch, observed=seen)
+    once = per_token(scene)
+    scene.settled(batch, observed=seen)
+    assert per_token(scene) == once
+
+
+def test_a_walk_that_was_pruned_is_not_made_again_by_a_late_batch(scene: Any) -> None:
+    batch = scene.ended("r1")
+    scene.settle(scene.answer(scene.carried(batch)[0]), batch=batch)
+    scene.run("DEL", keys.walk(scene.lane.name))
+    scene.settled(batch, observed=Observed(per_token=8.0, weight=0.5))
+    assert keys.walk(scene.lane.name) not in scene.key_names()
+
+
+def test_the_walk_and_the_batch_use_the_estimate_of_their_lane(scene: Any) -> None:
+    learn(scene, "b1", 8.0, 1.0)
+    scene.add("r2", body=b"x" * 40)
+    seen = scene.walk_all()
+    assert seen.tokens == 5
+    assert scene.cut("b2", seen=seen) == "cut"
+    assert (scene.get("b2").tokens, scene.get("b2").per_token) == (5, pytest.approx(8.0))
+
+
+def test_what_embarks_is_estimated_as_its_lane_is(scene: Any) -> None:
+    learn(scene, "b1", 8.0, 1.0)
+    entries = scene.add("r2", body=b"x" * 40)
+    scene.adopt("b9")
+    scene.store.orphans.embark(scene.claim("b9"), entries, record=b"{}")
+    assert entry(scene, "b9") == (1, 5, 1, POOL, scene.lane.name)
+
+
+# --- rows that went without a file ---
+
+
+def test_the_custom_ids_of_inline_rows_are_kept_in_their_order_until_they_are_settled(scene: Any) -> None:
+    batch = scene.batch("r1")
+    scene.intent(batch, sent=("c3", "c1", "c2"))
+    assert scene.store.batches.sent("b1") == ["c3", "c1", "c2"]
+    ended = scene.end(submitted(scene, scene.get("b1")))
+    assert scene.store.batches.sent("b1") == ["c3", "c1", "c2"]
+    scene.settle(scene.answer(scene.carried(ended)[0]), batch=ended)
+    assert scene.settled(ended)
+    assert scene.store.batches.sent("b1") == []
+    assert keys.sent("b1") not in scene.key_names()
+
+
+def test_the_custom_ids_of_inline_rows_are_forgotten_when_the_batch_goes_again(scene: Any) -> None:
+    batch = scene.batch("r1")
+    scene.intent(batch, sent=("c1", "c2"))
+    scene.store.batches.again(scene.claim("b1"), not_before_ms=scene.now, reason="no room")
+    assert scene.store.batches.sent("b1") == []
+
+
+def test_rows_in_a_file_leave_no_custom_ids(scene: Any) -> None:
+    scene.submitting("r1")
+    assert keys.sent("b1") not in scene.key_names()
