@@ -696,7 +696,7 @@ def test_results_whose_rows_are_not_known_are_an_error_after_those_that_are(
     assert next(results).custom_id == "b"
     with pytest.raises(Retryable, match="line 1 of batches/1") as caught:
         next(results)
-    assert caught.value.code == "bad_line"
+    assert caught.value.code == "unassigned"
 
 
 @pytest.mark.parametrize(("code", "status"), [(200, ""), (409, "ABORTED"), (400, "FAILED_PRECONDITION")])
