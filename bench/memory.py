@@ -1,6 +1,6 @@
 """Peak memory of the worker's process tree while a large batch goes through, above its idle level.
 
-    python bench/memory.py                        # 50,000 requests of about 3.7 kB, OpenAI and then Anthropic
+    python bench/memory.py                        # 50,000 requests of about 3.7 kB: OpenAI, Anthropic, Gemini as a file; 5,000 in a Gemini create call
     python bench/memory.py --requests 5000        # a tenth, as CI does
 
 Exits 1 when the peak is more than --limit-mb (default 150) above idle. Idle is measured after a warm-up of a few requests,
@@ -17,12 +17,20 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from batchline.local.stack import PLAIN_CELERY, Emulation, Stack
 from batchline.requests import Request
 from batchline.store import Store
 
-LANES = {"openai": "openai:chat:gpt-5-mini", "anthropic": "anthropic:messages:claude-haiku-4-5"}
+LANES = {
+    "openai": "openai:chat:gpt-5-mini",
+    "anthropic": "anthropic:messages:claude-haiku-4-5",
+    "gemini": "gemini:generate:gemini-2.5-flash-lite",
+    "gemini-inline": "gemini:generate:gemini-2.5-flash-lite",
+}
+MOST_INLINE = 5_000
+"""So many requests are nearly the 20 MB that a create call may have."""
 BODY_CHARS = 3550
 WARM_UP = 20
 
@@ -31,20 +39,25 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--requests", type=int, default=50_000)
     options.add_argument("--limit-mb", type=int, default=150)
-    options.add_argument("--provider", choices=[*LANES, "both"], default="both")
+    options.add_argument("--provider", choices=[*LANES, "all"], default="all")
     given = options.parse_args()
-    providers = list(LANES) if given.provider == "both" else [given.provider]
-    return max(measure(provider, given.requests, given.limit_mb) for provider in providers)
+    providers = list(LANES) if given.provider == "all" else [given.provider]
+    most = {"gemini-inline": MOST_INLINE}
+    asked = {provider: min(given.requests, most.get(provider, given.requests)) for provider in providers}
+    return max(measure(provider, requests, given.limit_mb) for provider, requests in asked.items())
 
 
 def measure(provider: str, requests: int, limit_mb: int) -> int:
+    account = LANES[provider].split(":")[0].upper()
     settings = {
         "BATCHLINE_FLUSH__MAX_AGE": str(max(10, requests // 1000)),
         "BATCHLINE_FLUSH__MAX_REQUESTS": str(requests),
         "BATCHLINE_FLUSH__MAX_BYTES": "199000000",
         "BATCHLINE_POLL__MIN_INTERVAL": "1",
         "BATCHLINE_LOG_FORMAT": "json",
-    }
+        # Else what may be enqueued at one time would cut the batch into many.
+        f"BATCHLINE_ACCOUNTS__{account}__BUDGETS": "[]",
+    } | ({f"BATCHLINE_ACCOUNTS__{account}__INLINE": "true"} if provider == "gemini-inline" else {})
     with (
         tempfile.TemporaryDirectory() as folder,
         Stack(Path(folder), emulation=Emulation(latency_s=3), settings=settings, worker_command=PLAIN_CELERY) as stack,
@@ -61,6 +74,7 @@ def measure(provider: str, requests: int, limit_mb: int) -> int:
         highest = peak.stop()
         batches = [batch for batch in store.batches.records(store.batches.settled_ids(1000)) if batch.rows > WARM_UP]
         largest = max(batch.row_bytes for batch in batches)
+        assert all(bool(batch.input_ref) is (provider in {"openai", "gemini"}) for batch in batches)
         print(
             f"{provider}: {requests} requests in {len(batches)} batches (largest {largest / 1e6:.1f} MB), {took:.1f} s;"
             f" worker idle {idle / 1e6:.0f} MB, peak {highest / 1e6:.0f} MB, above idle {(highest - idle) / 1e6:.0f} MB"
@@ -89,8 +103,13 @@ def run(stack: Stack, store: Store, provider: str, requests: int, *, queue: str)
 def request(provider: str, n: int, queue: str, dice: random.Random) -> Request:
     lane = LANES[provider]
     words = " ".join(f"{dice.getrandbits(40):010x}" for _ in range(BODY_CHARS // 11))
-    body = {"model": lane.split(":")[2], "max_tokens": 64, "messages": [{"role": "user", "content": f"{n} {words}"}]}
-    return Request(id=f"{queue}-{n}", lane=lane, body=json.dumps(body).encode(), reply_to=queue)
+    return Request(id=f"{queue}-{n}", lane=lane, body=json.dumps(body(lane, f"{n} {words}")).encode(), reply_to=queue)
+
+
+def body(lane: str, text: str) -> dict[str, Any]:
+    if lane.startswith("gemini"):
+        return {"contents": [{"role": "user", "parts": [{"text": text}]}], "generationConfig": {"maxOutputTokens": 64}}
+    return {"model": lane.split(":")[2], "max_tokens": 64, "messages": [{"role": "user", "content": text}]}
 
 
 class Peak:

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gsm8k import LANES, SUMS, answer, digest, read_bill
-from soak_load import Books
+from gsm8k import SUMS, answer, digest, read_bill
+from soak_load import LANES, Books
 
 from batchline.requests import Reply
 
@@ -98,7 +98,7 @@ def check_bill(bill: Mapping[str, Any], replies: Sequence[tuple[str, Reply]]) ->
 
 def check_ledger(billed: Sums, booked: Sums, waste: Sums) -> Iterator[str]:
     """Hold the ledger and its waste against the bill. No request here had a deadline, so nothing may buy any waste."""
-    for lane in sorted({*LANES.values(), *billed, *booked, *waste}):
+    for lane in sorted({*LANES, *billed, *booked, *waste}):
         have, owe, lost = booked.get(lane, {}), billed.get(lane, {}), waste.get(lane, {})
         if have.get("paid_nano", 0) + sum(lost.values()) != owe.get("paid_nano", 0):
             yield f"{lane}: {have.get('paid_nano')} booked as paid, {dict(lost)} as waste, {owe.get('paid_nano')} billed"

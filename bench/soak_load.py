@@ -12,13 +12,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import raw_protocol
-from gsm8k import LANES
 
 from batchline.client import Client
 from batchline.errors import BatchlineError
 from batchline.local.tickets import support_tickets
 from batchline.settings import Settings
 from batchline.store import keys
+
+LANES = ("openai:chat:gpt-5-mini", "anthropic:messages:claude-haiku-4-5")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Ask:
 def asks(number: int, dice: random.Random) -> Iterator[Ask]:
     for ticket in support_tickets(number, seed=dice.randrange(2**32)):
         mark = dice.choices(("", " [[reject]]", " [[duplicate]]", " [[fail-once]]"), (92, 1, 3, 4))[0]
-        lane = dice.choice(list(LANES.values()))
+        lane = dice.choice(LANES)
         shared = dice.choice((None, f"soak-{lane.partition(':')[0]}"))
         yield Ask(lane, ticket.id, f"{ticket.text}{mark}", shared, "reject" in mark)
 

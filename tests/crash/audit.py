@@ -44,6 +44,8 @@ def fetch(url: str, body: object = None) -> Any:
     """Call the emulator directly, as another application would."""
     headers = {"Authorization": "Bearer audit", "x-api-key": "audit", "Content-Type": "application/json"}
     headers["anthropic-version"] = "2023-06-01"
+    if "/v1beta/" in url:
+        headers["x-goog-api-key"] = "audit"
     data = None if body is None else json.dumps(body).encode()
     with urllib.request.urlopen(urllib.request.Request(url, data=data, headers=headers), timeout=10) as answer:
         return json.loads(answer.read())
@@ -53,8 +55,10 @@ def unfinished(url: str) -> int:
     """Return how many batches of the emulator have not come to their end."""
     openai = [b["status"] for b in fetch(f"{url}/v1/batches?limit=100")["data"]]
     anthropic = [b["processing_status"] for b in fetch(f"{url}/v1/messages/batches?limit=100")["data"]]
+    gemini = [b["metadata"]["state"] for b in fetch(f"{url}/v1beta/batches?pageSize=100").get("operations", [])]
+    runs = {"BATCH_STATE_PENDING", "BATCH_STATE_RUNNING"}
     over = {"completed", "failed", "expired", "cancelled", "ended"}
-    return sum(status not in over for status in [*openai, *anthropic])
+    return sum(status not in over for status in [*openai, *anthropic]) + sum(state in runs for state in gemini)
 
 
 def _replies(store: Store, plan: Scenario) -> Iterator[str]:

@@ -258,7 +258,7 @@ class _Running:
 
     def _emulate(self) -> None:
         output = self._place / "emulator.log"
-        body = partial(forked.emulate, self._place / "emulator", self._plan.latency_s)
+        body = partial(forked.emulate, self._place / "emulator", self._plan.latency_s, self._plan.max_enqueued)
         self._emulator = forked.fork(body, output=output)
         self._url = forked.address(output)
         if self._plan.foreign:

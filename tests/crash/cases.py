@@ -9,7 +9,9 @@ from typing import Literal
 
 SIDES = ("before", "after")
 ACTIONS = ("kill", "raise", "hang", "drop")
-KINDS = ("openai", "anthropic")
+KINDS = ("openai", "anthropic", "gemini")
+BOTH = ("openai", "anthropic")
+"""Where Gemini, with files and tags, goes the way of OpenAI."""
 Wake = Literal["", "early", "late"]
 WAKES: tuple[Wake, ...] = ("early", "late")
 
@@ -54,59 +56,79 @@ PLACES: tuple[tuple[str, int, str, tuple[str, ...]], ...] = (
     ("script.claim", 1, "plain", ANY),
     ("script.ride", 1, "plain", ANY),
     ("script.ride", 3, "plain", ANY),  # the third batch has retries
+    ("script.room", 1, "plain", ANY),
+    ("script.room", 3, "plain", ANY),
     ("script.intent", 1, "plain", ANY),
     ("script.intent", 3, "plain", ANY),
-    ("script.submitted", 1, "plain", KINDS),
+    ("script.submitted", 1, "plain", BOTH),
     ("script.release", 1, "plain", ANY),
     ("script.ended", 1, "plain", ANY),
     ("script.settle", 1, "plain", KINDS),
     ("script.settle", 2, "plain", ANY),
-    ("script.retry", 1, "plain", KINDS),
-    ("script.settled", 1, "plain", KINDS),
+    ("script.retry", 1, "plain", BOTH),
+    ("script.settled", 1, "plain", BOTH),
     ("script.note", 1, "plain", ANY),
-    ("script.renew", 2, "slow", KINDS),
+    ("script.renew", 2, "slow", BOTH),
     # what they do in trouble
     ("script.again", 1, "refused", ("openai",)),
     ("script.settle", 1, "refused", ("openai",)),
-    ("script.again", 1, "halved", KINDS),
-    ("script.split", 1, "halved", KINDS),
+    ("script.again", 1, "halved", BOTH),
+    ("script.split", 1, "halved", BOTH),
     ("script.split", 2, "halved", ANY),
     ("script.split", 1, "overflow", ("openai",)),
+    ("script.lower", 1, "full", ("openai",)),
+    ("script.again", 1, "full", ("openai",)),
     ("script.outage", 1, "outage", ("openai",)),
     ("script.erred", 1, "outage", ("openai",)),
-    ("script.ambiguous", 1, "lost", KINDS),
+    ("script.ambiguous", 1, "lost", BOTH),
     ("script.submitted", 1, "lost", KINDS),
-    ("script.ambiguous", 1, "absent", KINDS),
+    ("script.ambiguous", 1, "absent", BOTH),
     ("script.again", 1, "absent", KINDS),
     ("script.disown", 1, "foreign", ("anthropic",)),
     # what they do when the store has forgotten
-    ("script.replaced", 1, "forgotten", KINDS),
-    ("script.adopt", 1, "forgotten", KINDS),
+    ("script.replaced", 1, "forgotten", BOTH),
+    ("script.adopt", 1, "forgotten", BOTH),
     ("script.embark", 1, "forgotten", KINDS),
-    ("script.embark", 2, "forgotten", KINDS),
+    ("script.embark", 2, "forgotten", BOTH),
     ("provider.openai.sent", 1, "forgotten", ("openai",)),
+    ("provider.gemini.sent", 1, "forgotten", ("gemini",)),
     # every call to a provider
     ("provider.openai.cancel", 1, "revoked", ("openai",)),
     ("provider.anthropic.cancel", 1, "revoked", ("anthropic",)),
+    ("provider.gemini.cancel", 1, "revoked", ("gemini",)),
     ("provider.openai.recent", 1, "plain", ("openai",)),
     ("provider.anthropic.recent", 1, "plain", ("anthropic",)),
+    ("provider.gemini.recent", 1, "plain", ("gemini",)),
     ("provider.openai.upload", 1, "plain", ("openai",)),
     ("provider.openai.uploads", 1, "plain", ("openai",)),
+    ("provider.gemini.upload", 1, "plain", ("gemini",)),
+    ("provider.gemini.uploads", 1, "plain", ("gemini",)),
+    ("provider.openai.storage", 1, "plain", ("openai",)),
+    ("provider.anthropic.storage", 1, "plain", ("anthropic",)),  # it has no files, and says so
+    ("provider.gemini.storage", 1, "plain", ("gemini",)),
     ("provider.openai.create", 1, "plain", ("openai",)),
     ("provider.anthropic.create", 1, "plain", ("anthropic",)),
+    ("provider.gemini.create", 1, "plain", ("gemini",)),
     ("provider.openai.find", 1, "lost", ("openai",)),
     ("provider.anthropic.find", 1, "lost", ("anthropic",)),
+    ("provider.gemini.find", 1, "lost", ("gemini",)),
     ("provider.openai.find", 1, "absent", ("openai",)),
     ("provider.anthropic.find", 1, "absent", ("anthropic",)),
+    ("provider.gemini.find", 1, "absent", ("gemini",)),
     ("provider.openai.poll", 1, "plain", ("openai",)),
     ("provider.anthropic.poll", 1, "plain", ("anthropic",)),
+    ("provider.gemini.poll", 1, "plain", ("gemini",)),
     ("provider.openai.results", 1, "plain", ("openai",)),
     ("provider.anthropic.results", 1, "plain", ("anthropic",)),
+    ("provider.gemini.results", 1, "plain", ("gemini",)),
     ("provider.openai.results.row", 1, "plain", ("openai",)),
     ("provider.anthropic.results.row", 1, "plain", ("anthropic",)),
     ("provider.openai.results.row", 5, "plain", ("openai",)),
     ("provider.anthropic.results.row", 5, "plain", ("anthropic",)),
+    ("provider.gemini.results.row", 1, "plain", ("gemini",)),
+    ("provider.gemini.results.row", 5, "plain", ("gemini",)),
     ("provider.openai.delete_file", 1, "absent", ("openai",)),
+    ("provider.gemini.delete_file", 1, "absent", ("gemini",)),
     # what else leaves the process
     ("script.carried", 1, "plain", ANY),
     ("script.owed", 1, "plain", ANY),
@@ -114,6 +136,7 @@ PLACES: tuple[tuple[str, int, str, tuple[str, ...]], ...] = (
     ("command.hget", 1, "plain", ANY),
     ("command.hgetall", 1, "plain", ANY),
     ("command.hkeys", 1, "plain", ANY),
+    ("command.hset", 1, "plain", ANY),
     ("command.info", 1, "plain", ANY),
     ("command.mget", 1, "lost", ("anthropic",)),
     ("command.sscan", 1, "forgotten", ("anthropic",)),
@@ -158,6 +181,7 @@ NEVER: dict[str, str] = {
     "provider.anthropic.delete_file": _NO_FILES,
     "provider.openai.call": _REALTIME,
     "provider.anthropic.call": _REALTIME,
+    "provider.gemini.call": _REALTIME,
 }
 """Scripts, commands and verbs that the matrix leaves out, each with its reason. The lint test holds it against the code."""
 

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -25,7 +26,7 @@ from tests.crash.waiting import until
 from batchline import killpoints, logs, providers, runtime
 from batchline.cli.processes import worker
 from batchline.emulator import Options, serve
-from batchline.engine import accumulator, auditor, files, poller, reconciler, settler, submitter, transitions
+from batchline.engine import accumulator, auditor, budgets, files, poller, reconciler, settler, submitter, transitions
 from batchline.engine.context import Context
 from batchline.errors import BatchlineError, LeaseLost, Permanent, StoreError
 from batchline.local.leash import leash
@@ -43,6 +44,8 @@ TICK_S = 30.0
 BRIEF: dict[str, tuple[Any, float]] = {
     "FIRST_LOOK_S": (transitions, 0.2),
     "OUTAGE_MIN_S": (transitions, 0.3),
+    "AGAIN_S": (budgets, 0.5),
+    "NO_ROOM_MS": (submitter, 200),
     "LOOK_AGAIN_MS": (reconciler, 300),
     "CHUNK_RESULTS": (settler, 3),
 }
@@ -97,9 +100,11 @@ def end(pid: int) -> None:
         os.waitpid(pid, 0)
 
 
-def emulate(state: Path, latency_s: float) -> None:
-    """Be an emulator; it says on stdout where it listens."""
-    serve("127.0.0.1", 0, Options(latency_s=latency_s, validation_delay_s=0.05, state_dir=state))
+def emulate(state: Path, latency_s: float, max_enqueued: int = 0) -> None:
+    """Be an emulator, which takes so many tokens (of two bytes each) of a model at a time; it says on stdout where it listens."""
+    full = Options(enqueued_token_limits={"*": max_enqueued}, bytes_per_token=2.0) if max_enqueued else Options()
+    options = replace(full, latency_s=latency_s, validation_delay_s=0.05, state_dir=state)
+    serve("127.0.0.1", 0, options)
 
 
 def address(output: Path) -> str:

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 CHAT = "openai:chat:gpt-5-mini"
+SECOND = f"{CHAT}|tenant=second"
 EMBED = "openai:embeddings:text-embedding-3-small"
 HAIKU = "anthropic:messages:claude-haiku-4-5"
-LANES = {"openai": CHAT, "anthropic": HAIKU}
+FLASH = "gemini:generate:gemini-2.5-flash"
+LANES = {"openai": CHAT, "anthropic": HAIKU, "gemini": FLASH}
 GUILTY = "guilty"
 ROLES = ("accumulate", "poll")
 
@@ -30,6 +32,7 @@ class Scenario:
     """What is asked, and what the workers' surroundings are made to do, so that a certain script is called.
 
     ``guilty``: the provider refuses each create that has a guilty row. ``slow_s``: time between two results.
+    ``max_enqueued``: the tokens (of two bytes each) that OpenAI takes of a model at one time, 0 for any number.
     ``revoke``: what a batch at its provider carries is cancelled. ``max_inputs``: a small limit of a batch. ``foreign``: another application's batch of as many rows at Anthropic.
     ``forgotten``: before the first worker starts, another one submits all of it and dies, the batches end, and the store
     loses everything since the requests were accepted. ``roles``: what the first worker ticks for. ``with_charges`` are kill points armed besides the case's own, in the first worker.
@@ -39,6 +42,7 @@ class Scenario:
     guilty: bool = False
     slow_s: float = 0.0
     max_inputs: int = 0
+    max_enqueued: int = 0
     foreign: int = 0
     revoke: bool = False
     forgotten: bool = False
@@ -54,9 +58,11 @@ def scenario(name: str, kind: str) -> Scenario:
 
 def body(lane: str, text: str) -> str:
     """Return a provider's body for a lane with this text as the user's message."""
-    model = lane.rpartition(":")[2]
+    model = lane.partition("|")[0].rpartition(":")[2]
     if lane == EMBED:
         return json.dumps({"model": model, "input": [f"{text} a", f"{text} b"]})
+    if lane == FLASH:
+        return json.dumps({"contents": [{"role": "user", "parts": [{"text": text}]}]})
     more = {"max_tokens": 64} if lane == HAIKU else {}
     return json.dumps({"model": model, **more, "messages": [{"role": "user", "content": text}]})
 
@@ -66,7 +72,10 @@ def _asks(lane: str, count: int, *, mark: str = "") -> list[Ask]:
 
 
 def _marked(lane: str) -> list[Ask]:
+    """Gemini's jobs expire as a whole, so there no single request does."""
     once = Ask(lane=lane, id="fail", body=body(lane, f"{lane} [[fail-once]]"), errors=1)
+    if lane == FLASH:
+        return [once]
     return [once, Ask(lane=lane, id="expire", body=body(lane, f"{lane} [[expire-once]]"))]
 
 
@@ -93,6 +102,11 @@ def _refused(_kind: str) -> Scenario:
 
 def _overflow(_kind: str) -> Scenario:
     return Scenario(asks=(*_asks(EMBED, 8), *_asks(HAIKU, 3)), max_inputs=6)
+
+
+def _full(_kind: str) -> Scenario:
+    """Two lanes of one model, whose batches together are more than OpenAI takes of it."""
+    return Scenario(asks=(*_asks(CHAT, 7), *_asks(SECOND, 5)), max_enqueued=170, latency_s=1.5)
 
 
 def _slow(kind: str) -> Scenario:
@@ -132,6 +146,7 @@ SCENARIOS: dict[str, Callable[[str], Scenario]] = {
     "halved": _halved,
     "refused": _refused,
     "overflow": _overflow,
+    "full": _full,
     "slow": _slow,
     "foreign": _foreign,
     "revoked": _revoked,

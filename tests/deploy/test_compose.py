@@ -142,7 +142,7 @@ def settings_of(service: dict[str, Any], folder: Path = ROOT) -> Settings:
 def test_the_settings_can_be_loaded(service: str, files: tuple[str, ...]) -> None:
     settings = settings_of(services(*files)[service])
     assert settings.redis_url == settings.broker_url == "redis://store:6379/0"
-    assert set(settings.accounts) == {"openai", "anthropic"}
+    assert set(settings.accounts) == {"openai", "anthropic", "gemini"}
     emulated = len(files) > 1 and service != "exporter"
     assert settings.accounts["openai"].base_url == ("http://emulator:8090/v1" if emulated else None)
     assert settings.worker_port == (None if service == "exporter" else 9465)
@@ -247,7 +247,9 @@ def test_our_own_targets_exist_in_the_dockerfile() -> None:
 def test_by_default_no_key_of_the_shell_reaches_anything() -> None:
     for service in ("accumulate", "poll"):
         environment = services()[service]["environment"]
-        assert environment["OPENAI_API_KEY"] == environment["ANTHROPIC_API_KEY"] == EMULATOR_KEY
+        assert {environment[f"{name}_API_KEY"] for name in ("OPENAI", "ANTHROPIC", "GEMINI")} == {EMULATOR_KEY}
+        assert environment["GOOGLE_API_KEY"] == ""
+        assert environment["GOOGLE_GEMINI_BASE_URL"] == environment["ANTHROPIC_BASE_URL"]
         assert environment["OPENAI_BASE_URL"] == "http://emulator:8090/v1"
         assert environment["ANTHROPIC_BASE_URL"] == "http://emulator:8090"
 
@@ -255,7 +257,7 @@ def test_by_default_no_key_of_the_shell_reaches_anything() -> None:
 def test_the_first_file_alone_passes_keys_of_the_shell_on_and_holds_none() -> None:
     for service in ("accumulate", "poll"):
         environment = services("compose.yaml")[service]["environment"]
-        assert [environment[f"{name}_API_KEY"] for name in ("OPENAI", "ANTHROPIC")] == ["", ""]
+        assert {environment[f"{name}_API_KEY"] for name in ("OPENAI", "ANTHROPIC", "GEMINI", "GOOGLE")} == {""}
     assert "emulator" not in services("compose.yaml")
 
 

@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Mount
 
-from batchline.emulator import Options
+from batchline import emulator
 from batchline.emulator.app import create_app
 from batchline.emulator.serve import serving
 from batchline.emulator.world import Emulator
@@ -29,7 +29,7 @@ from batchline.engine.context import Context
 from batchline.engine.shutdown import Shutdown
 from batchline.errors import LeaseLost
 from batchline.providers import facts_of, make_provider
-from batchline.providers.protocol import AccountAccess, accept
+from batchline.providers.protocol import AccountAccess, Options, accept
 from batchline.requests import Reply, decode_reply
 from batchline.settings import Settings
 from batchline.store import Store, keys
@@ -44,7 +44,11 @@ ASKS: dict[str, Callable[[str], dict[str, Any]]] = {
     "completions": lambda text: {"prompt": text},
     "moderations": lambda text: {"input": text},
     "messages": lambda text: {"max_tokens": 64, "messages": [{"role": "user", "content": text}]},
+    "generate": lambda text: {"contents": [{"role": "user", "parts": [{"text": text}]}]},
+    "embed": lambda text: {"content": {"parts": [{"text": text}]}},
 }
+NAMELESS = frozenset({"generate", "embed"})
+"""Endpoints whose bodies do not name their model."""
 Fault = Callable[[str, str], Response | None]
 
 
@@ -115,7 +119,7 @@ class Worker:
         self.store = Store(bench.store.connection.url)
         self.batches = self.store.batches = cast("Any", Meddler(self.store.batches))
         self.settling = self.store.settling = cast("Any", Meddler(self.store.settling))
-        self.openai, self.anthropic = (Meddler(bench.providers[kind]) for kind in ("openai", "anthropic"))
+        self.openai, self.anthropic, self.gemini, self.inline = (Meddler(each) for each in bench.providers.values())
         self.deaf = False
         """Whether doorbells are lost."""
         self.lost: list[str] = []
@@ -127,7 +131,9 @@ class Worker:
     @property
     def context(self) -> Context:
         """What the engine is given, with the settings as they are now."""
-        dealt = {"openai": self.openai, "anthropic": self.anthropic, "second": self.openai}
+        gemini = self.inline if self._bench.settings.accounts["gemini"].inline else self.gemini
+        dealt = {"openai": self.openai, "anthropic": self.anthropic, "gemini": gemini, "second": self.openai}
+        dealt |= self._bench.services
         return Context(
             settings=self._bench.settings,
             store=self.store,
@@ -179,6 +185,8 @@ class Bench:
         self.now_ms = START_MS
         self.dice = random.Random(7)
         self.sent: list[str] = []
+        self.services: dict[str, Any] = {}
+        """Providers of accounts of a test's own, by name."""
         self.settings = Settings(redis_url=store.connection.url).model_copy(
             update={"flush": Settings().flush.model_copy(update={"max_age": 0.0})}
         )
@@ -192,7 +200,7 @@ class Bench:
     def start(self, **options: Any) -> None:
         """Start an emulator with these options in place of the one before."""
         self.close_emulator()
-        app = create_app(Options(**options), lambda: self.now_ms / 1000)
+        app = create_app(emulator.Options(**options), lambda: self.now_ms / 1000)
         self.wire.app, self.wire.fault = app, None
         self._emulator = app.state.emulator
 
@@ -359,7 +367,8 @@ def _stream(rows: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
 def body(text: str, lane: str = CHAT) -> bytes:
     """Return a lane's request body around a text."""
     _, endpoint, model = lane.partition("|")[0].split(":", 2)
-    return json.dumps({"model": model, **ASKS[endpoint](text)}, ensure_ascii=False).encode()
+    named = {} if endpoint in NAMELESS else {"model": model}
+    return json.dumps({**named, **ASKS[endpoint](text)}, ensure_ascii=False).encode()
 
 
 @pytest.fixture(scope="session")
@@ -374,18 +383,23 @@ def wire() -> Iterator[Wire]:
 @pytest.fixture(scope="session")
 def keyring() -> dict[str, str]:
     """The API keys of the accounts, to be changed by a test and put back."""
-    return {"openai": "sk-test", "anthropic": "sk-test"}
+    return {"openai": "sk-test", "anthropic": "sk-test", "gemini": "sk-test"}
 
 
 @pytest.fixture(scope="session")
 def providers(wire: Wire, keyring: dict[str, str]) -> dict[str, Any]:
     """The real providers over the real SDKs: making their clients takes its time, so they live as long as the session."""
-    urls = {"openai": f"{wire.url}/v1", "anthropic": wire.url}
-    made = {}
-    for kind, url in urls.items():
-        access = AccountAccess(name=kind, key=lambda kind=kind: keyring[kind], base_url=url)  # type: ignore[misc]
-        made[kind] = make_provider(kind, access)
-    return made
+
+    def made(kind: str, url: str, options: Options) -> Any:
+        access = AccountAccess(name=kind, key=lambda: keyring[kind], base_url=url, options=options)
+        return make_provider(kind, access)
+
+    return {
+        "openai": made("openai", f"{wire.url}/v1", Options()),
+        "anthropic": made("anthropic", wire.url, Options()),
+        "gemini": made("gemini", wire.url, Options()),
+        "gemini inline": made("gemini", wire.url, Options(inline=True)),
+    }
 
 
 def _to_nowhere(*_: Any) -> Any:

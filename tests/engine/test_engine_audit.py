@@ -166,6 +166,7 @@ def test_a_second_batch_that_still_runs_is_cancelled_and_counted(bench: Any) -> 
     bench.first.openai.replace("cancel", cancel)
     with capture_logs() as logs:
         auditor.audit(bench.first.context, "openai")
+    bench.tick()
     assert cancelled == [made.provider_id]
     assert [event["log_level"] for event in logs if event["event"] == "batch.duplicate"] == ["error"]
     assert bench.run("HKEYS", keys.account_duplicates("openai")) == [made.provider_id.encode()]

@@ -29,13 +29,15 @@ def test_of_two_batches_with_our_tag_the_oldest_is_kept_and_the_other_cancelled(
         created.append(create(*args, **named))
         raise lost()
 
+    bench.start(latency_s=600)
     bench.first.openai.replace("create", twice)
     bench.ask("one")
     bench.tick()
     bench.advance(10)
     bench.tick()
-    (batch,) = bench.open_batches()
-    assert batch.provider_id == created[0].provider_id
+    (batch, other) = bench.open_batches()
+    assert (batch.provider_id, batch.duplicate) == (created[0].provider_id, False)
+    assert (other.provider_id, other.duplicate) == (created[1].provider_id, True)
     assert bench.first.openai.calls["cancel"] == 1
     assert bench.run("HLEN", keys.account_duplicates("openai")) == 1
 

@@ -193,20 +193,7 @@ def _sent(context: Context, provider: Provider, batch: Batch) -> Iterator[str]:
     What the provider does not have any more is not waited for: nothing else could be created on the account ever again.
     """
     try:
-        told = False
-        for custom_id in provider.sent(batch.provider_id) if provider.has_files else ():
-            told = True
-            yield custom_id
-        if not told:
-            progress = provider.poll(batch.provider_id)
-            if progress.outcome is None and context.clock() < unknown.over_ms(batch):
-                raise Retryable(
-                    f"batch {batch.id} runs and its file is gone: what it has is known once it has ended",
-                    account=batch.account,
-                    call="audit",
-                    code="file_gone",
-                )
-            yield from (result.custom_id for result in provider.results(progress))
+        yield from _read_back(context, provider, batch)
     except KeyRefused:
         raise
     except Permanent as error:
@@ -218,3 +205,21 @@ def _sent(context: Context, provider: Provider, batch: Batch) -> Iterator[str]:
             raise
         # Its results tell of no row, now or later: whoever settles it holds it for a person.
         log.warning("batch.not_read_back", batch=batch.id, lane=batch.lane, call=error.call, reason=str(error))
+
+
+def _read_back(context: Context, provider: Provider, batch: Batch) -> Iterator[str]:
+    told = False
+    for custom_id in provider.sent(batch.provider_id) if provider.has_files else ():
+        told = True
+        yield custom_id
+    if told:
+        return
+    progress = provider.poll(batch.provider_id)
+    if progress.outcome is None and context.clock() < unknown.over_ms(batch):
+        raise Retryable(
+            f"batch {batch.id} runs and its file is gone: what it has is known once it has ended",
+            account=batch.account,
+            call="audit",
+            code="file_gone",
+        )
+    yield from (result.custom_id for result in provider.results(progress))

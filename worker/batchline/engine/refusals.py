@@ -33,8 +33,9 @@ QUEUE_FULL = frozenset({"token_limit_exceeded", "RESOURCE_EXHAUSTED"})
 LONG_TIMES = 12
 """The same for a batch of fewer bytes than the limit is tokens: only images and files by reference make it too large."""
 AWAY = frozenset({"submitting", "reconciling", "submitted"})
-RUNNING = frozenset({"in_progress", "finalizing"})
-"""What OpenAI says of a batch that it let into its queue. Source: developers.openai.com/api/docs/guides/batch"""
+RUNNING = frozenset({"in_progress", "finalizing", "RUNNING"})
+"""What OpenAI and Gemini say of a batch that they let into their queue. Sources: developers.openai.com/api/docs/guides/batch,
+ai.google.dev/gemini-api/docs/batch-api"""
 MISDIRECTED = frozenset({"301", "302", "303", "307", "308", "404", "405", "UnsupportedProtocol", "InvalidURL"})
 """Answers to an upload that say that the account's base_url is wrong: no request is at fault."""
 SHARED_FAULTS = frozenset(

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Self, cast
 
 import httpx2
 from google import genai
@@ -78,15 +78,27 @@ class Connection:
 
     def __init__(self, key: str, base_url: str) -> None:
         self._base_url = base_url
+        # One set of certificates, read as the other SDKs read it: this one would read its own three times, another way.
+        trust = httpx2.create_ssl_context()
         # What an environment variable would set for every account is always given: address, version, which API it is.
         options = types.HttpOptions(
             base_url=base_url,
             api_version=API_VERSION,
             timeout=int(READ_S * 1000),
             retry_options=types.HttpRetryOptions(attempts=1),
-            httpx_client=_Line(timeout=timeouts(READ_S)),
+            httpx_client=_Line(timeout=timeouts(READ_S), verify=trust),
+            client_args={"verify": trust},
+            async_client_args={"verify": trust, "ssl": trust},
         )
         self._client = genai.Client(api_key=key, vertexai=False, http_options=options)
+
+    def __enter__(self) -> Self:
+        """Let the SDK's client be closed in the end, as the other SDKs' clients are."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the SDK's client."""
+        self._client.close()
 
     def ask(
         self,

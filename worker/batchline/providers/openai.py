@@ -38,6 +38,7 @@ from batchline.providers.openai_wire import (
     in_our_words,
     is_known,
     is_ours,
+    lasting,
     listed_of,
     may_be_ours,
     pages,
@@ -171,7 +172,7 @@ class OpenAIProvider:
                 extra_headers=_beta(job.beta),
                 timeout=timeouts(max(timeout_s - 2 * CONNECT_S, 1.0)),
             )
-            return created_of(parse_batch(answer.content))
+            return created_of(self._in_our_words(parse_batch(answer.content)))
 
     def find(self, job: Job) -> Found:
         """Look for the attempt's batch, newest first, back to just before the intent: proven by our tag, or by its file.
@@ -265,7 +266,7 @@ class OpenAIProvider:
 
     def _in_our_words(self, batch: Batch) -> Batch:
         """Return a batch with its status in OpenAI's words; one that is not known is reported, once."""
-        batch = in_our_words(batch, self._preset.statuses)
+        batch = lasting(in_our_words(batch, self._preset.statuses), self._preset.lasts_s)
         status = batch.status[:_MAX_STATUS]
         if not is_known(batch.status) and status not in self._unknown:
             import structlog  # noqa: PLC0415 - slow to import, and the client does without it

@@ -142,6 +142,12 @@ def in_our_words(batch: Batch, spellings: Mapping[str, str]) -> Batch:
     return msgspec.structs.replace(batch, status=spellings.get(told, told))
 
 
+def lasting(batch: Batch, lasts_s: int | None) -> Batch:
+    """Return a batch with the time at which it is over for certain, where the service does not end it with its window."""
+    created_s = _ms(batch.created_at) / 1000
+    return msgspec.structs.replace(batch, expires_at=created_s + lasts_s) if created_s and lasts_s else batch
+
+
 def is_known(status: str) -> bool:
     """Whether a status is one of OpenAI's; what is not counts as running."""
     return status in RUNNING or status in _ENDED

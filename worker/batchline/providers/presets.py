@@ -9,7 +9,6 @@ in any case of letters, and a list that names its next page itself (``paging.nex
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from decimal import Decimal
 from types import MappingProxyType
@@ -19,6 +18,7 @@ import msgspec
 
 from batchline.errors import UsageError
 from batchline.providers.protocol import DefaultBudget, Endpoint, Limits
+from batchline.settings.windows import WINDOWS_H, hours_of, window_problem
 
 BASE_URL = "https://api.openai.com/v1"
 
@@ -46,14 +46,14 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     known by its file. ``expiries``: whether ``expires_after`` and ``output_expires_after`` are taken.
     ``shortest_expiry_s``: the shortest of these, in seconds; a shorter one is raised to it.
     ``windows_h``: the completion windows, in hours, from the first to the second. ``in_days``: whether "7d" is understood.
-    ``statuses``: what it calls OpenAI's statuses. ``expires``: whether a batch ends when its window is over.
+    ``statuses``: what it calls OpenAI's statuses. ``lasts_s``: how long a batch may run, counted from its creation, where its
+    window does not end it.
     ``by_offset``: ``after`` in its lists is a number of items, not an id. ``newest_first``: lists begin with the newest; where
     that is not known they are read to their end.
     ``results_kept_s``: how long results can be read at the least, counted from the submission.
     ``price_provider``: whose prices count, in the price library's words; empty: only those of the settings.
     ``discount``: the share off the list price that its documentation promises, None: what the price library knows.
-    ``budgets``, ``creates_per_hour`` and ``storage_bytes`` (of all files of a project): what it documents, nothing where that
-    depends on the account.
+    ``budgets`` and ``storage_bytes`` (of all files of a project): what it documents, nothing where that depends on the account.
     """
 
     name: str
@@ -66,14 +66,13 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     windows_h: tuple[int, int] = (24, 24)
     in_days: bool = False
     statuses: Mapping[str, str] = MappingProxyType(SPELLINGS)
-    expires: bool = True
+    lasts_s: int | None = None
     by_offset: bool = False
     newest_first: bool = True
     results_kept_s: int = 30 * DAY_S
     price_provider: str
     discount: Decimal | None = None
     budgets: tuple[DefaultBudget, ...] = ()
-    creates_per_hour: int | None = None
     storage_bytes: int | None = None
 
 
@@ -89,7 +88,6 @@ OPENAI = Preset(
     price_provider="openai",
     # How many tokens may be enqueued depends on the account's tier.
     budgets=(DefaultBudget(match="text-embedding-*", requests=1_000_000, shared=True),),
-    creates_per_hour=2000,
     storage_bytes=2_500_000_000_000,
 )
 """OpenAI itself. Files are deleted 30 days after they were made, results as well; they may take 2.5 TB a project.
@@ -103,7 +101,8 @@ AZURE = Preset(
     endpoints={name: ENDPOINTS[name] for name in ("chat", "responses", "embeddings")},
     limits=Limits(max_requests=100_000, max_bytes=200_000_000 - 100_000, max_inputs=50_000),
     shortest_expiry_s=14 * DAY_S,
-    expires=False,
+    # Results are kept no longer: a batch that has none by then has nothing to give.
+    lasts_s=30 * DAY_S,
     newest_first=False,
     price_provider="azure",
 )
@@ -127,7 +126,7 @@ GROQ = Preset(
     endpoints={"chat": Endpoint(path="/v1/chat/completions", price_flavor="default", prefixed=True)},
     limits=Limits(max_requests=50_000, max_bytes=100_000_000 - 50_000),
     expiries=False,
-    windows_h=(24, 7 * 24),
+    windows_h=WINDOWS_H["groq"],
     in_days=True,
     newest_first=False,
     price_provider="groq",
@@ -151,7 +150,7 @@ VLLM = Preset(
         for name, endpoint in ENDPOINTS.items()
     },
     limits=Limits(max_requests=50_000, max_bytes=200_000_000 - 50_000),
-    windows_h=(1, 9999),
+    windows_h=WINDOWS_H["vllm"],
     by_offset=True,
     newest_first=False,
     price_provider="",
@@ -169,8 +168,6 @@ UNCERTAIN: how long its operator keeps files: 30 days are reckoned with.
 
 PRESETS: Mapping[str, Preset] = {preset.name: preset for preset in (OPENAI, AZURE, GROQ, VLLM)}
 
-_WINDOW = re.compile(r"(\d+)([hd])")
-
 
 def preset_of(name: str | None) -> Preset:
     """Return a preset by its name, OpenAI's for None. Raises UsageError on a name that is none."""
@@ -186,15 +183,11 @@ def window_of(name: str | None, asked: str | None) -> str:
     Without a preset any window goes: it may be any service's. Raises UsageError on one that the preset's does not offer.
     """
     preset = preset_of(name)
-    shortest, longest = preset.windows_h
     if asked is None or name is None:
-        return asked or f"{max(24, shortest)}h"
-    found = _WINDOW.fullmatch(asked)
-    hours = int(found[1]) * (24 if found[2] == "d" else 1) if found else 0
-    if not shortest <= hours <= longest:
-        offered = f"{shortest}h" if shortest == longest else f"{shortest}h to {longest}h"
-        raise UsageError(f"completion_window {asked!r} is none that {preset.name} offers: {offered}")
-    return asked if preset.in_days else f"{hours}h"
+        return asked or f"{max(24, preset.windows_h[0])}h"
+    if problem := window_problem(name, asked):
+        raise UsageError(problem)
+    return asked if preset.in_days else f"{hours_of(asked)}h"
 
 
 def expiry_of(preset: Preset, asked_s: int | None) -> int | None:
