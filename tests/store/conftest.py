@@ -84,7 +84,7 @@ class Scene:
         self, batch_id: str = "b1", *, seen: OpenRange | None = None, trigger: Trigger = "age", **changes: Any
     ) -> CutAnswer:
         """Cut what is walked."""
-        rules = {"now_ms": NOW, "max_open": 100, "max_creates": 100, "pool": POOL} | changes
+        rules: dict[str, Any] = {"now_ms": NOW, "max_open": 100, "max_creates": 100, "pool": POOL} | changes
         return self.store.batches.cut(self.lane, seen or self.walk(), trigger, batch_id=batch_id, **rules)
 
     def claim(self, batch_id: str = "b1") -> Batch:
