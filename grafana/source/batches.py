@@ -36,6 +36,8 @@ from grafana.source.panels import (
 )
 from grafana.source.promql import LANE, RANGE, WINDOW, count, gain, now, quantile, rate, ratio, share, total
 
+RUN_OUT = "batchline_batches_expire_timestamp_seconds"
+
 
 def dashboard() -> str:
     """Return the dashboard's JSON."""
@@ -217,11 +219,12 @@ def _trouble() -> list[Panel]:
             About(
                 64,
                 "Time until results vanish",
-                "How long providers still keep the results of each lane that are not settled. A line that falls towards 0 must be stopped: what is not read is lost and paid for.",
+                "How long providers still keep the results of each lane that are not settled. A line that falls towards 0 must be stopped: what is not read is lost and paid for. `expires`: how long a batch may still run where an expiry loses all that it did (Gemini).",
                 "s",
-                ("BatchlineResultsExpiring",),
+                ("BatchlineResultsExpiring", "BatchlineBatchExpiring"),
             ),
             Query(f"min by ({', '.join(LANE)}) (({now(EXPIRE)} > 0) - time())", LANES),
+            Query(f"min by ({', '.join(LANE)}) (({now(RUN_OUT)} > 0) - time())", f"expires {LANES}"),
             negative=True,
         ),
     ]

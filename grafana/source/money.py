@@ -178,6 +178,7 @@ def _models() -> Panel:
             Column("Paid", total(gain(PAID), *MODEL), "currencyUSD", (), 2),
             Column("Saved", saved, "currencyUSD", (), 2),
             Column("Savings ratio", ratio(saved, listed), "percentunit", (), 1),
+            Column("Cache saved", total(gain(CACHE_SAVED), *MODEL), "currencyUSD", (), 2),
             Column("Wasted", total(gain(WASTED), *MODEL), "currencyUSD", ((0.01, ORANGE),), 2),
             Column("Input tokens", total(gain(TOKENS, INPUT), *MODEL), "short"),
             Column("Output tokens", total(gain(TOKENS, 'kind="output"'), *MODEL), "short"),
@@ -307,7 +308,7 @@ def _waste() -> list[Panel]:
             About(
                 51,
                 "Wasted per hour",
-                "Paid for and of no use, by reason, in dollars per hour. `unmatched`: rows of a batch that nobody was owed any more.",
+                "Paid for and of no use, by reason, in dollars per hour. `unmatched`: rows of a batch that nobody was owed any more; `duplicate`: rows of a second batch for one attempt.",
                 "currencyUSD",
                 ("BatchlineDuplicateBatch", "BatchlineAmbiguousSubmissions"),
             ),

@@ -31,6 +31,7 @@ LABELS: dict[str, tuple[str, ...]] = {
     "batchline_batches": (*LANE, "state"),
     "batchline_batches_stuck": LANE,
     "batchline_results_expire_timestamp_seconds": LANE,
+    "batchline_batches_expire_timestamp_seconds": LANE,
     "batchline_tokens_total": (*LANE, "kind"),
     "batchline_list_usd_total": (*LANE, "route"),
     "batchline_paid_usd_total": (*LANE, "route"),
@@ -53,6 +54,9 @@ LABELS: dict[str, tuple[str, ...]] = {
     "batchline_provider_errors_total": ("account", "call", "code"),
     "batchline_provider_files": ("account",),
     "batchline_provider_file_failures": ("account",),
+    "batchline_provider_storage_files": ("account", "whose"),
+    "batchline_provider_storage_bytes": ("account", "whose"),
+    "batchline_provider_storage_limit_bytes": ("account",),
     "batchline_callbacks_total": ("kind", "outcome"),
     "batchline_undelivered_replies": (),
     "batchline_lanes": (),
@@ -132,8 +136,8 @@ def quantile(q: float, name: str, *by: str, over: str = WINDOW, only: str = "") 
 def _series(name: str, only: str) -> str:
     matchers = [CHOSEN[label] for label in (*INSTALLATION, *_labels(name)) if label in CHOSEN]
     if name.startswith("batchline_budget_"):
-        # What holds for a whole account has model="all"; it is shown whichever model is chosen.
-        matchers = [matcher.replace('"$model"', '"$model|all"') for matcher in matchers]
+        # What holds for a whole account has model="all", what some models share their pattern: shown whichever model is chosen.
+        matchers = [matcher.replace('"$model"', '"$model|all|.*[*?].*"') for matcher in matchers]
     return f"{name}{{{', '.join([*matchers, *([only] if only else [])])}}}"
 
 

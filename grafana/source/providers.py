@@ -25,6 +25,7 @@ RETRIES = "batchline_request_retries_total"
 DOWN = "batchline_account_down"
 USED, LIMIT = "batchline_budget_used", "batchline_budget_limit"
 FILES, FILE_FAILURES = "batchline_provider_files", "batchline_provider_file_failures"
+STORED, STORAGE_LIMIT = "batchline_provider_storage_bytes", "batchline_provider_storage_limit_bytes"
 BUDGET = ("account", "model", "unit")
 LIMITED, SERVER, AWAY = 'code="429"', 'code=~"5.."', 'code=~"timeout|connection"'
 REST = 'code!~"429|5..|timeout|connection"'
@@ -37,12 +38,12 @@ def dashboard() -> str:
         Row(200, "Errors", [_errors(), _kinds()]),
         Row(300, "Accounts", [_accounts()]),
         Row(400, "Budgets", [_budgets(), _room()]),
-        Row(500, "Retries and files", [_rest()]),
+        Row(500, "Retries and files", [_rest(), _storage()]),
     ]
     return framed(
         "batchline-providers",
         "batchline / Providers",
-        "Errors and rate limits by account, call and code; budgets, retries, and files at the providers.",
+        "Errors and rate limits by account, call and code; budgets, retries, and files and storage at the providers.",
         rows,
     )
 
@@ -227,6 +228,7 @@ def _accounts() -> list[Panel]:
                 Column("Requests sent again", total(gain(RETRIES), *by), "short"),
                 Column("Files to delete", total(now(FILES), *by), "short"),
                 Column("Not deleted", total(now(FILE_FAILURES), *by), "short", ((1, ORANGE),)),
+                Column("Files there", total(now("batchline_provider_storage_files"), *by), "short"),
             ],
             sort="Errors",
             opens="batchline-overview",
@@ -241,7 +243,7 @@ def _budgets() -> list[Panel]:
             About(
                 41,
                 "Budget use now",
-                "How much of each budget that has a limit is used. `batches` are open batches, `creates` the create calls of the last hour.",
+                "How much of each budget that has a limit is used: tokens and requests enqueued, by model or, as `all`, of the account; `batches` are open batches, `creates` the create calls of the last hour.",
                 "percentunit",
                 ("BatchlineBudgetExhausted",),
             ),
@@ -253,7 +255,7 @@ def _budgets() -> list[Panel]:
             About(
                 42,
                 "Budget use",
-                "The same over time. A budget that stays at 100 % holds its lanes back.",
+                "The same over time. A budget that stays near 100 % holds its lanes back; above it, its limit was lowered for a while after a refusal.",
                 "percentunit",
                 ("BatchlineBudgetExhausted",),
             ),
@@ -267,27 +269,32 @@ def _room() -> list[Panel]:
     def used(unit: str) -> str:
         return total(now(USED, f'unit="{unit}"'), "account", "model")
 
+    def limit(unit: str) -> str:
+        return total(now(LIMIT, f'unit="{unit}"'), "account", "model")
+
     names = "{{account}} · {{model}}"
     return [
         lines(
             About(
                 43,
                 "Requests aboard by account and model",
-                "Requests in open batches. Model `all` is what holds for the whole account.",
+                "Requests in open batches, and how many may be where there is a limit. Model `all` is what holds for the whole account.",
                 "short",
                 ("BatchlineBudgetExhausted",),
             ),
             Query(used("requests"), names),
+            Query(limit("requests"), f"limit {names}"),
         ),
         lines(
             About(
                 44,
                 "Tokens aboard by account and model",
-                "Estimated input tokens in open batches: what a provider's limit of queued tokens is about.",
+                "Estimated input tokens in open batches, and how many may be where there is a limit; it is lower for a while after a refusal.",
                 "short",
                 ("BatchlineBudgetExhausted",),
             ),
             Query(used("tokens"), names),
+            Query(limit("tokens"), f"limit {names}"),
         ),
     ]
 
@@ -316,5 +323,33 @@ def _rest() -> list[Panel]:
             ),
             Query(total(now(FILES), "account"), "waiting {{account}}"),
             Query(total(now(FILE_FAILURES), "account"), "failed {{account}}"),
+        ),
+    ]
+
+
+def _storage() -> list[Panel]:
+    stored = total(now(STORED), "account")
+    return [
+        lines(
+            About(
+                53,
+                "Storage at providers",
+                "Bytes of all files that the key sees, ours and others'; the audit adds them up every 15 minutes.",
+                "bytes",
+                ("BatchlineProviderStorageNearlyFull",),
+            ),
+            Query(total(now(STORED), "account", "whose"), "{{account}} {{whose}}"),
+        ),
+        gauges(
+            About(
+                54,
+                "Storage use now",
+                "How much of the storage of a project is in use, where its limit is known.",
+                "percentunit",
+                ("BatchlineProviderStorageNearlyFull",),
+            ),
+            Query(share(stored, total(now(STORAGE_LIMIT), "account")), "{{account}}"),
+            limits=((0.8, YELLOW), (0.95, ORANGE)),
+            largest=1,
         ),
     ]

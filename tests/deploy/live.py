@@ -22,6 +22,7 @@ from batchline.local.environment import EMULATOR_KEY
 from batchline.local.stack import Emulation, Stack, free_port
 from batchline.settings import load_settings
 from batchline.store import keys
+from batchline.store.accounts import StorageFacts
 from batchline.store.records import Batch
 
 CHAT, NANO = "openai:chat:gpt-5-mini", "openai:chat:gpt-5-nano|tenant=acme"
@@ -43,6 +44,7 @@ SETTINGS = {
     "BATCHLINE_ACCOUNTS__LOCKED__PROVIDER": "openai",
     "BATCHLINE_ACCOUNTS__LOCKED__API_KEY_ENV": "LOCKED_KEY",
     "BATCHLINE_ACCOUNTS__LOCKED__MAX_OPEN_BATCHES": "1",
+    "BATCHLINE_ACCOUNTS__LOCKED__BUDGETS": '[{"tokens": 1000000, "shared": true}]',
     "LOCKED_KEY": "not-the-key",
 }
 WAVES, EACH = 4, 20
@@ -244,10 +246,32 @@ class House:
             "reconciling",
             *(x for pair in old.items() for x in pair),
         )
+        self._runs_out("gemini:generate:gemini-2.5-flash", now_ms)
         self.store.accounts.count_duplicate("openai", "batch_twin", now_ms=now_ms)
+        self.store.accounts.note_storage("gemini", StorageFacts(9, 19_000_000_000, 9, 19_000_000_000, now_ms))
         run("HINCRBY", keys.ledger(CHAT), "list_nano:batch", 5_000_000_000)
         for role in ("accumulate", "poll"):
             self.store.note_tick(role, now_ms - 600_000)
+
+    def _runs_out(self, lane: str, now_ms: int) -> None:
+        """Put a batch on record that loses all it did in an hour; no worker looks at it any more."""
+        fields: dict[str, Any] = {
+            "id": "b0",
+            "lane": lane,
+            "account": lane.partition(":")[0],
+            "state": "submitted",
+            "trigger": "age",
+        }
+        times = {
+            "cut_ms": now_ms,
+            "submitted_ms": now_ms,
+            "expires_ms": now_ms + 3_600_000,
+            "after": "0-0",
+            "last": "0-0",
+        }
+        run = self.store.connection.run
+        run("HSET", keys.batch("b0"), *(part for pair in (fields | times).items() for part in pair))
+        run("ZADD", keys.AGENDA_POLL, now_ms, "b0")
 
     def store_in_trouble(self) -> None:
         """Let the store lose its file, fill up and die, and then the exporter."""

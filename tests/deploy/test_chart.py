@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +19,9 @@ from tests.deploy.tools import ROOT, run, tool
 from batchline.cli import build
 from batchline.cli.processes import ROLES, roles
 from batchline.settings import Settings, load_settings
+from batchline.settings.model import DEFAULT_ACCOUNTS
 from batchline.settings.names import NO_SETTINGS, variables
+from batchline.settings.units import parse_bytes
 
 KUBERNETES = ("1.29", "1.33", "1.37")
 PORTS = {"exporter": 9464}
@@ -95,7 +98,7 @@ def test_no_two_objects_of_a_rendering_share_a_name(made: list[chart.Object]) ->
 
 
 def test_every_variable_of_ours_is_a_setting(made: list[chart.Object]) -> None:
-    known = {*variables(Settings, ["openai", "anthropic"]), *NO_SETTINGS}
+    known = {*variables(Settings, DEFAULT_ACCOUNTS), *NO_SETTINGS}
     used = {each["name"] for pod in chart.own_pods(made) for each in pod.spec["containers"][0]["env"]}
     assert {name for name in used if name.startswith("BATCHLINE_")} - known == set()
 
@@ -116,6 +119,40 @@ def test_the_values_under_config_are_the_settings(tmp_path: Path) -> None:
     assert settings.accounts["my-vllm"].max_open_batches == 4
     assert settings.broker_url == "redis://:secret@batchline-broker.url:6379/0"
     assert settings.redis_url == "redis://:secret@batchline-store.worker-url:6379/0"
+
+
+def test_budgets_prices_and_accounts_of_services_come_through(tmp_path: Path) -> None:
+    made = chart.case("everything")
+    settings = settings_of(chart.workers(made)[0], made, tmp_path)
+    gemini, groq = settings.accounts["gemini"], settings.accounts["groq"]
+    assert [(each.match, each.tokens, each.requests, each.shared) for each in gemini.budgets or ()] == [
+        ("*pro*", 500_000_000, None, False),
+        ("*", None, 1_000, True),
+    ]
+    assert (groq.preset, groq.completion_window, groq.max_batch_bytes) == ("groq", "7d", 50_000_000)
+    assert gemini.inline
+    assert settings.accounts["openai"].files_expire == 14 * 86_400
+    assert settings.cache_for("anthropic:messages:claude-haiku-4-5").anthropic_ttl == "1h"
+    assert settings.prices[0].input == Decimal("0.59")
+
+
+def test_every_account_that_exists_without_being_named_can_be_given_a_key(tmp_path: Path) -> None:
+    file = tmp_path / "values.yaml"
+    file.write_text(
+        yaml.safe_dump({"apiKeys": {name: {"existingSecret": "s", "key": name} for name in DEFAULT_ACCOUNTS}})
+    )
+    made = chart.objects(chart.values_file("minimal"), file)
+    accounts = settings_of(chart.workers(made)[0], made, tmp_path).accounts
+    assert {name: account.api_key_file is not None for name, account in accounts.items()} == dict.fromkeys(
+        DEFAULT_ACCOUNTS, True
+    )
+
+
+def test_the_chart_reckons_with_the_size_at_which_batches_are_cut() -> None:
+    text = (chart.CHART / "templates" / "_check.tpl").read_text(encoding="utf-8")
+    assert [parse_bytes(found) for found in re.findall(r'"max_bytes" \| default "([^"]+)"', text)] == [
+        Settings().flush.max_bytes
+    ]
 
 
 def test_the_exporter_may_have_a_user_of_its_own(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ broker: {existingSecret: "2", key: "yes"}
 apiKeys: {openai: {existingSecret: "123", key: "1"}, "7": {existingSecret: k, key: "on"}}
 config: {accounts: {"7": {provider: openai}}}
 roles: {"on": {enabled: true, only: [poll]}, "null": {enabled: true, only: [poll]}}
-pod: {priorityClassName: "1", tmpSize: 1000000000}
+pod: {priorityClassName: "1", tmpSize: 2000000000}
 commonLabels: {a: "1"}
 serviceAccount: {name: "12"}
 dashboards: {enabled: true, namespace: "9", label: "1", folderAnnotation: "2"}

@@ -194,6 +194,22 @@ WRONG = {
         ),
         "config.spool_dir: /spool is neither",
     ),
+    "more steps than the spool has room for": (
+        "{worker: {concurrency: 12}}",
+        "roles.accumulate: tmpSize is 4Gi, and 12 steps (concurrency) of up to 180 MiB",
+    ),
+    "batches of Gemini larger than the spool": (
+        "{config: {accounts: {gemini: {flush: {max_bytes: 1GB}}}}}",
+        "may have 7630 MiB of rows there, each batch twice while it is put in order",
+    ),
+    "batches of a lane larger than the spool": (
+        "{config: {lanes: [{match: '*', flush: {max_bytes: 1073741824}}]}}",
+        "set tmpSize: 8192Mi or more",
+    ),
+    "a smaller /tmp than the spool needs": (
+        "{roles: {accumulate: {tmpSize: 1439Mi}}}",
+        "roles.accumulate: tmpSize is 1439Mi",
+    ),
     "a user who cannot read the Secrets": ("{securityContext: {fsGroup: null}}", "could not read them"),
     "a name that is none": ("{fullnameOverride: 9lives}", "fullnameOverride: Does not match pattern"),
     "a part of a name that is none": ("{nameOverride: My.Line}", "nameOverride: Does not match pattern"),
@@ -221,6 +237,20 @@ RIGHT = {
     # what is just within the bounds that the cases above are beyond
     "a /tmp as large as its limit": "{pod: {tmpSize: 5Gi}}",
     "a /tmp without a limit": "{pod: {tmpSize: 50Gi, resources: {limits: {ephemeral-storage: null}}}}",
+    "a key of each account that needs no settings": (
+        "{apiKeys: {openai: {existingSecret: s, key: o}, anthropic: {existingSecret: s, key: a}, gemini: {existingSecret: s, key: g}}}"
+    ),
+    "a /tmp with just the room of the spool": "{pod: {tmpSize: 1440Mi}}",
+    "more steps of who spools nothing": "{roles: {poll: {concurrency: 50}}}",
+    "more steps with smaller batches": "{worker: {concurrency: 12}, config: {flush: {max_bytes: 100 MB}}}",
+    "large batches on a volume": (
+        "{config: {spool_dir: /spool, flush: {max_bytes: 1GiB}}, pod: {extraVolumes: [{name: s, emptyDir: {}}], "
+        "extraVolumeMounts: [{name: s, mountPath: /spool}]}}"
+    ),
+    "large batches on a volume under /tmp": (
+        "{config: {spool_dir: /tmp/spool, flush: {max_bytes: 1GiB}}, pod: {extraVolumes: [{name: s, emptyDir: {}}], "
+        "extraVolumeMounts: [{name: s, mountPath: /tmp/spool}]}}"
+    ),
     "a spool under /tmp": "{config: {spool_dir: /tmp/spool}}",
     "a spool on a volume": (
         "{config: {spool_dir: /data/spool}, pod: {extraVolumes: [{name: s, emptyDir: {}}], "

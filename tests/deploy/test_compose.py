@@ -223,7 +223,9 @@ def test_the_spool_has_room_for_a_batch_in_each_of_a_workers_steps(service: str)
     (tmp,) = services()[service]["tmpfs"]
     gib = re.fullmatch(r"/tmp:mode=1777,size=(\d+)g", tmp)
     assert gib is not None
-    assert int(gib[1]) * 2**30 >= 2 * 4 * Settings().flush.max_bytes
+    (steps,) = [each.default for each in typer.main.get_command(worker_app()).params if each.name == "concurrency"]
+    # Twice: while its rows are put in order they are in two files.
+    assert int(gib[1]) * 2**30 >= 2 * steps * Settings().flush.max_bytes
 
 
 def test_dependencies_are_services_that_are_waited_for_until_healthy() -> None:

@@ -188,7 +188,7 @@ print(json.dumps({each.name.lower().replace('_', '-').replace('.', '-'): each.ve
     installed = json.loads(python(containers, program))
     del installed["batchline"]
     assert installed.items() <= locked("image/runtime.lock").items()
-    assert {"celery", "redis", "openai", "anthropic"} <= installed.keys()
+    assert {"celery", "redis", "openai", "anthropic", "google-genai", "jsonschema"} <= installed.keys()
 
 
 def test_it_says_what_it_is(containers: Containers) -> None:

@@ -12,11 +12,13 @@ import redis
 from tests.security.stores import ADMIN, GuardedStore, store_with_users, url_for
 
 from batchline import Client, figures
+from batchline.budgets import Pool
 from batchline.exporter import StoreCollector
 from batchline.figures import Figures
 from batchline.local.stack import Emulation, Stack
 from batchline.settings import Settings, load_settings
 from batchline.store import Store
+from batchline.store.accounts import STORAGE, PoolUse, StorageFacts
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "acl" / "batchline.acl"
 TEAM, OTHER = "batchline-team-a", "team-b"
@@ -265,6 +267,10 @@ def test_the_exporter_reads_the_same_figures_as_an_administrator(guarded: Guarde
     stores = [Store(url_for(guarded, user)) for user in (ADMIN, "batchline-exporter")]
     limits: dict[str, Any] = {"max_requests": 10, "max_bytes": 10**9, "max_tokens": None}
     stores[0].intake.walk(LANE, row_bytes=100, bytes_per_token=4.0, now_ms=now_ms, **limits)
+    admin.hset(f"batchline:{{{LANE}}}:walk", mapping={"per_token": "3.2", "estimated": "90", "counted": "80"})
+    admin.hset("batchline:account:openai:open", "b1", f"5:250:1:gpt-5-mini|{LANE}")
+    admin.hset("batchline:account:openai:believed", "told|gpt-5-mini", f"1000:0:{now_ms + 60_000}")
+    admin.hset("batchline:account:openai", mapping=dict(zip(STORAGE, (3, 900, 2, 600, now_ms), strict=True)))
     by_admin, by_exporter = (_without_memory(figures.read(each, Settings(), now_ms=now_ms)) for each in stores)
     depths = {each.lane: each for each in stores[1].ledger.depths()}
     for each in stores:
@@ -273,6 +279,13 @@ def test_the_exporter_reads_the_same_figures_as_an_administrator(guarded: Guarde
     walked, unwalked = depths[LANE], depths[OTHER_LANE]
     assert (walked.since_ms, walked.added, walked.dead) == (now_ms - 9_000, 1, 1)
     assert (unwalked.since_ms, unwalked.owed, unwalked.added) == (now_ms - 5_000, 1, 0)
+    assert (walked.per_token, walked.estimated, walked.counted) == (3.2, 90, 80)
+    (openai,) = [each for each in by_exporter.accounts if each.name == "openai"]
+    believed = Pool(name="gpt-5-mini", tokens=1_000)
+    assert openai.pools == {
+        "gpt-5-mini": PoolUse(tokens=250, requests=5, believed=believed, believed_until=now_ms + 60_000)
+    }
+    assert openai.storage == StorageFacts(3, 900, 2, 600, now_ms)
     assert refused(admin) == []
 
 

@@ -9,7 +9,8 @@ import msgspec
 
 from batchline.errors import InvalidRequest
 from batchline.lanes import parse_lane
-from batchline.providers import facts_of
+from batchline.providers import facts, facts_of, options_of
+from batchline.settings import Account as AccountSettings
 from batchline.settings import Settings
 from batchline.store import Store
 from batchline.store.accounts import AccountFacts
@@ -20,12 +21,16 @@ from batchline.store.server import ServerFacts
 READS = 3
 """So often lanes and ledger are read in all, when lanes are pruned meanwhile."""
 IN_FLIGHT = frozenset({"submitting", "reconciling", "submitted", "ended"})
+LATE = 4
+"""Results that their account lets expire soon are late once this part of their time is over: before that each batch would seem so."""
 
 
 class Depth(msgspec.Struct, kw_only=True):
     """What is owed under one ``account:endpoint:model``: enqueued ever, pending, in flight, dead letters, and the oldest (unix ms).
 
-    ``stuck`` batches made no progress for too long; the results of one vanish at ``results_gone_ms`` at the earliest (0: of none).
+    ``stuck`` batches made no progress for too long; the results of one vanish at ``results_gone_ms`` at the earliest (0: of none),
+    and one that runs expires with all that it did at ``all_lost_ms`` (0: none does). ``estimated`` tokens of input were expected
+    of the batches that told something last, ``counted`` were used, with so many bytes in all as estimates take a token for.
     """
 
     enqueued: int = 0
@@ -36,13 +41,17 @@ class Depth(msgspec.Struct, kw_only=True):
     oldest_batch_ms: int = 0
     stuck: int = 0
     results_gone_ms: int = 0
+    all_lost_ms: int = 0
+    estimated: int = 0
+    counted: int = 0
+    counted_bytes: float = 0.0
     states: Counter[str] = msgspec.field(default_factory=Counter)
 
     def add(self, other: Depth) -> None:
         """Add what is owed under another name."""
-        for name in ("enqueued", "pending", "in_flight", "dead", "stuck"):
+        for name in ("enqueued", "pending", "in_flight", "dead", "stuck", "estimated", "counted", "counted_bytes"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in ("oldest_pending_ms", "oldest_batch_ms", "results_gone_ms"):
+        for name in ("oldest_pending_ms", "oldest_batch_ms", "results_gone_ms", "all_lost_ms"):
             setattr(self, name, _older(getattr(self, name), getattr(other, name)))
         self.states.update(other.states)
 
@@ -76,8 +85,12 @@ def read(store: Store, settings: Settings, *, now_ms: int) -> Figures:
         depth.pending += lane.owed
         depth.dead += lane.dead
         depth.oldest_pending_ms = _older(depth.oldest_pending_ms, lane.since_ms)
+        depth.estimated += lane.estimated
+        depth.counted += lane.counted
+        depth.counted_bytes += lane.counted * lane.per_token
     for batch in batches:
-        _add_batch(depths.setdefault(base_of(batch.lane), Depth()), batch, _results_kept_s(settings, batch))
+        account = settings.accounts.get(batch.account)
+        _add_batch(depths.setdefault(base_of(batch.lane), Depth()), batch, account, now_ms)
     return Figures(
         depths=depths,
         ledger={account.base: account for account in accounts},
@@ -111,16 +124,28 @@ def base_of(lane: str) -> str:
         return "unknown:unknown:unknown"
 
 
-def _results_kept_s(settings: Settings, batch: Batch) -> int:
-    account = settings.accounts.get(batch.account)
-    return facts_of(account).results_kept_s if account else 0
+def results_gone_ms(batch: Batch, account: AccountSettings, *, now_ms: int) -> int:
+    """Return when (unix ms) the results of an unsettled batch vanish at the earliest; 0: not known, or too early to tell.
+
+    The provider's own time counts from the submission. One that the account sets (``files_expire``) counts from when the
+    file of results was made. Source: platform.openai.com/docs/api-reference/batch/create (output_expires_after)
+    """
+    if not batch.submitted_ms:
+        return 0
+    usual_s = facts(account.provider, msgspec.structs.replace(options_of(account), files_expire_s=None)).results_kept_s
+    kept_s = facts_of(account).results_kept_s
+    if kept_s < usual_s and batch.ended_ms and now_ms >= batch.ended_ms + kept_s * 1000 // LATE:
+        return batch.ended_ms + kept_s * 1000
+    return batch.submitted_ms + usual_s * 1000
 
 
-def _add_batch(depth: Depth, batch: Batch, results_kept_s: int) -> None:
+def _add_batch(depth: Depth, batch: Batch, account: AccountSettings | None, now_ms: int) -> None:
     depth.states[batch.state] += 1
     depth.stuck += batch.stuck_since > 0
-    if batch.submitted_ms and results_kept_s:
-        depth.results_gone_ms = _older(depth.results_gone_ms, batch.submitted_ms + results_kept_s * 1000)
+    if account:
+        depth.results_gone_ms = _older(depth.results_gone_ms, results_gone_ms(batch, account, now_ms=now_ms))
+    if account and batch.state == "submitted" and facts_of(account).expiry_loses_all:
+        depth.all_lost_ms = _older(depth.all_lost_ms, batch.expires_ms)
     depth.oldest_batch_ms = _older(depth.oldest_batch_ms, batch.cut_ms)
     if batch.state in IN_FLIGHT:
         carried = batch.requests + batch.riders - batch.succeeded - batch.failed - batch.cancelled - batch.retried

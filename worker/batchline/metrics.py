@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from batchline import labels
+from batchline import labels, pools
 from batchline.figures import Depth, Figures
 from batchline.labels import Labels
+from batchline.providers import facts_of
 from batchline.providers.watched import VERBS
 from batchline.requests import NANO
-from batchline.settings import Account as AccountSettings
 from batchline.settings import Settings
-from batchline.store.accounts import AccountFacts
+from batchline.store.accounts import AccountFacts, StorageFacts
 from batchline.store.batches import RATIO_BUCKETS
 from batchline.store.ledger import PRUNED, SIZE_BUCKETS
 from batchline.store.settling import BUCKETS_S
@@ -27,6 +27,7 @@ TRIGGERS = ("requests", "bytes", "tokens", "age", "drain", "deadline")
 STATUSES = ("succeeded", "failed", "cancelled")
 ROUTES = ("batch", "realtime")
 REASONS = ("provider_error", "expired", "missing", "cancelled")
+WASTE = ("unmatched", "duplicate")
 TOKENS = ("input_uncached", "cache_read", "cache_write", "output")
 ROLES = ("accumulate", "poll")
 CALLBACKS = (
@@ -39,8 +40,6 @@ CALLBACKS = (
 )
 CODES = ("401", "429", "500", "503", "529", "timeout", "connection")
 """Codes of provider errors whose series stand at 0 from the start."""
-WHOLE = "all"
-"""The label ``model`` of a budget that holds for all models of an account."""
 PPM = 1_000_000
 
 MONEY = (
@@ -73,7 +72,8 @@ def metrics(read: Figures, settings: Settings, *, now_ms: int) -> Iterator[Metri
     yield from _money(sheet)
     yield _callbacks(read)
     yield from _accounts(read, settings, now_ms)
-    yield from _budgets(read.accounts, settings)
+    yield from _storage(read.accounts, settings)
+    yield from _budgets(read.accounts, settings, sheet.keys())
     yield from _whole(read)
 
 
@@ -103,6 +103,11 @@ def _depths(sheet: Sheet, now_ms: int) -> Iterator[Metric]:
         "When unsettled results vanish at the earliest, 0: none",
         labels=LANE,
     )
+    lost = GaugeMetricFamily(
+        "batchline_batches_expire_timestamp_seconds",
+        "When a running batch expires at the earliest and all it did is lost, 0: none",
+        labels=LANE,
+    )
     dead = GaugeMetricFamily("batchline_dead_letters", "Requests given up on and kept", labels=LANE)
     states = GaugeMetricFamily("batchline_batches", "Unsettled batches", labels=(*LANE, "state"))
     for lane, series in sheet.items():
@@ -115,10 +120,11 @@ def _depths(sheet: Sheet, now_ms: int) -> Iterator[Metric]:
         oldest.add_metric(lane, _age_s(depth.oldest_batch_ms, now_ms))
         stuck.add_metric(lane, depth.stuck)
         vanish.add_metric(lane, depth.results_gone_ms / 1000)
+        lost.add_metric(lane, depth.all_lost_ms / 1000)
         dead.add_metric(lane, depth.dead)
         for state in STATES:
             states.add_metric((*lane, state), depth.states[state])
-    yield from (enqueued, pending, flying, waiting, oldest, stuck, vanish, dead, states)
+    yield from (enqueued, pending, flying, waiting, oldest, stuck, vanish, lost, dead, states)
 
 
 def _outcomes(sheet: Sheet) -> Iterator[Metric]:
@@ -193,7 +199,8 @@ def _money(sheet: Sheet) -> Iterator[Metric]:
         yield family
     wasted = _counter("wasted_usd", "Paid for and of no use", "reason")
     for lane, series in sheet.items():
-        wasted.add_metric((*lane, "unmatched"), series.ledger["wasted_nano:unmatched"] / NANO)
+        for reason in WASTE:
+            wasted.add_metric((*lane, reason), series.ledger[f"wasted_nano:{reason}"] / NANO)
     yield wasted
 
 
@@ -241,23 +248,48 @@ def _orphans(read: Figures, settings: Settings) -> Metric:
     return family
 
 
-def _budgets(accounts: Iterable[AccountFacts], settings: Settings) -> Iterator[Metric]:
+def _storage(accounts: Iterable[AccountFacts], settings: Settings) -> Iterator[Metric]:
+    names = ("account", "whose")
+    files = GaugeMetricFamily("batchline_provider_storage_files", "Files at the provider", labels=names)
+    size = GaugeMetricFamily("batchline_provider_storage_bytes", "Their bytes", labels=names)
+    limit = GaugeMetricFamily(
+        "batchline_provider_storage_limit_bytes", "The most that files may take there, where known", labels=["account"]
+    )
+    for account in accounts:
+        facts = facts_of(settings.accounts[account.name])
+        if not facts.has_files:
+            continue
+        found = account.storage or StorageFacts(0, 0, 0, 0, 0)
+        for whose, count, taken in (
+            ("ours", found.ours, found.our_bytes),
+            ("others", found.files - found.ours, found.bytes - found.our_bytes),
+        ):
+            files.add_metric((account.name, whose), count)
+            size.add_metric((account.name, whose), taken)
+        if facts.storage_bytes is not None:
+            limit.add_metric([account.name], facts.storage_bytes)
+    yield from (files, size, limit)
+
+
+def _budgets(accounts: Iterable[AccountFacts], settings: Settings, named: Collection[Labels]) -> Iterator[Metric]:
     names = ("account", "model", "unit")
     used = GaugeMetricFamily(
         "batchline_budget_used", "What an account's unsettled work takes of its room", labels=names
     )
     limit = GaugeMetricFamily("batchline_budget_limit", "An account's room, where it has a limit", labels=names)
+    models = {label[2] for label in named} - {labels.UNKNOWN[2], labels.OTHER}
     for facts in accounts:
-        limits = _limits(settings.accounts[facts.name])
-        for unit in ("requests", "tokens", "batches", "creates"):
-            used.add_metric((facts.name, WHOLE, unit), getattr(facts, unit))
-            if (most := limits.get(unit)) is not None:
-                limit.add_metric((facts.name, WHOLE, unit), most)
+        sums: Counter[tuple[str, str, str]] = Counter()
+        known = sorted(models & {model for account, _, model in named if account == facts.name})
+        for use in pools.uses(facts, settings.accounts[facts.name], known):
+            beyond = use.is_model and use.model not in models
+            name = (facts.name, labels.OTHER if beyond else use.model, str(use.unit))
+            sums[name] += use.used
+            if use.limit is not None and not beyond:
+                limit.add_metric(name, use.limit)
+        for name, total in sums.items():
+            used.add_metric(name, total)
     yield from (used, limit)
-
-
-def _limits(account: AccountSettings) -> dict[str, int | None]:
-    return {"batches": account.max_open_batches, "creates": account.creates_per_hour}
 
 
 def _whole(read: Figures) -> Iterator[Metric]:

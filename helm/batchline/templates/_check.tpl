@@ -14,6 +14,7 @@
 {{- include "batchline.checkScaling" (dict "name" $name "scaling" $settings.autoscaling) -}}
 {{- include "batchline.checkTmp" (dict "where" (printf "roles.%s" $name) "settings" $settings) -}}
 {{- if has "accumulate" $role.only }}{{ include "batchline.checkSpool" (dict "root" $ "where" (printf "roles.%s.extraVolumeMounts or pod.extraVolumeMounts" $name) "settings" $settings) }}{{ end -}}
+{{- if has "accumulate" $role.only }}{{ include "batchline.checkRoom" (dict "root" $ "name" $name "settings" $settings) }}{{ end -}}
 {{- end -}}
 {{- end -}}
 {{- include "batchline.checkTmp" (dict "where" "exporter" "settings" (mergeOverwrite (deepCopy .Values.pod) (deepCopy .Values.exporter))) -}}
@@ -53,7 +54,7 @@
 {{- if or (get $own "api_key_file") (get $own "api_key_env") -}}
 {{- fail (printf "apiKeys.%s: config.accounts.%s names another key (api_key_file or api_key_env); leave one of them out" $account $account) -}}
 {{- end -}}
-{{- if and (not (has $account (list "openai" "anthropic"))) (not (get $own "provider")) -}}
+{{- if and (not (has $account (list "openai" "anthropic" "gemini"))) (not (get $own "provider")) -}}
 {{- fail (printf "apiKeys.%s: there is no such account; set config.accounts.%s.provider" $account $account) -}}
 {{- end -}}
 {{- end -}}
@@ -91,8 +92,7 @@
 
 {{/* The root of a container is read-only: a spool that is not on a volume cannot be written. Only accumulate writes there. */}}
 {{- define "batchline.checkSpool" -}}
-{{- $spool := dig "spool_dir" nil .root.Values.config -}}
-{{- range .settings.extraEnv }}{{ if eq .name "BATCHLINE_SPOOL_DIR" }}{{ $spool = default $spool .value }}{{ end }}{{ end -}}
+{{- $spool := include "batchline.spoolDir" . -}}
 {{- if $spool -}}
 {{- $places := list "/tmp" -}}
 {{- range .settings.extraVolumeMounts }}{{ if not .readOnly }}{{ $places = append $places .mountPath }}{{ end }}{{ end -}}
@@ -101,6 +101,52 @@
 {{- if not $found -}}
 {{- fail (printf "config.spool_dir: %s is neither under /tmp nor under a mountPath that can be written, of %s: the rest of a container is read-only; mount a volume there, or leave spool_dir out" $spool .where) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The folder that is set for the spool; empty: /tmp. */}}
+{{- define "batchline.spoolDir" -}}
+{{- $spool := get .root.Values.config "spool_dir" -}}
+{{- range .settings.extraEnv }}{{ if eq .name "BATCHLINE_SPOOL_DIR" }}{{ $spool = default $spool .value }}{{ end }}{{ end -}}
+{{- default "" $spool -}}
+{{- end -}}
+
+{{/* While the rows of a batch are put in order they are in the spool twice (worker/batchline/engine/ordering.py). */}}
+{{- define "batchline.checkRoom" -}}
+{{- $spool := printf "%s/" (include "batchline.spoolDir" . | default "/tmp" | clean) -}}
+{{- $elsewhere := not (hasPrefix "/tmp/" $spool) -}}
+{{- range .settings.extraVolumeMounts }}{{ if hasPrefix (printf "%s/" (clean .mountPath | trimSuffix "/")) $spool }}{{ $elsewhere = true }}{{ end }}{{ end -}}
+{{- if not $elsewhere -}}
+{{- $largest := include "batchline.largestBatch" .root | float64 -}}
+{{- $need := divf (mulf 2 (int .settings.concurrency) $largest) 1048576 | ceil | int -}}
+{{- if gt (mulf $need 1048576) (include "batchline.bytes" .settings.tmpSize | float64) -}}
+{{- fail (printf "roles.%s: tmpSize is %v, and %d steps (concurrency) of up to %d MiB (max_bytes of flush, of an account or of a lane) may have %d MiB of rows there, each batch twice while it is put in order: the pod would be evicted; set tmpSize: %dMi or more and resources.limits.ephemeral-storage above it, a lower concurrency, or config.spool_dir on a volume" .name .settings.tmpSize (int .settings.concurrency) (divf $largest 1048576 | ceil | int) $need $need) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The highest max_bytes at which a batch is cut, in bytes: of `flush`, else its default; or of an account or lane. */}}
+{{- define "batchline.largestBatch" -}}
+{{- $config := .Values.config -}}
+{{- $general := get (default dict (get $config "flush")) "max_bytes" | default "180MiB" -}}
+{{- $sizes := list (include "batchline.size" $general | float64) -}}
+{{- range concat (values (default dict (get $config "accounts"))) (default list (get $config "lanes")) -}}
+{{- with get (default dict (get (default dict .) "flush")) "max_bytes" }}{{ $sizes = append $sizes (include "batchline.size" . | float64) }}{{ end -}}
+{{- end -}}
+{{- $largest := 0.0 -}}
+{{- range $sizes }}{{ $largest = maxf $largest . }}{{ end -}}
+{{- $largest -}}
+{{- end -}}
+
+{{/* A size of batchline in bytes: 180MiB, 64MB, 1048576. What is none is 0: batchline itself says so at its start. */}}
+{{- define "batchline.size" -}}
+{{- if kindIs "string" . -}}
+{{- $factor := dict "" 1 "k" 1e3 "m" 1e6 "g" 1e9 "ki" 1024 "mi" 1048576 "gi" 1073741824 -}}
+{{- $text := trim . | lower -}}
+{{- $is := regexMatch `^[0-9]+(\.[0-9]+)?\s*([kmg]i?)?b?$` $text -}}
+{{- $is | ternary (mulf (regexFind `^[0-9.]+` $text | default "0" | float64) (get $factor (regexFind `[kmg]i?` $text) | float64)) 0.0 -}}
+{{- else -}}
+{{- float64 . -}}
 {{- end -}}
 {{- end -}}
 

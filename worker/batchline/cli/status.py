@@ -12,6 +12,7 @@ import typer
 
 from batchline import figures
 from batchline.cli import orphans as cli_orphans
+from batchline.cli import rooms
 from batchline.cli.console import moment, out, span, table
 from batchline.errors import UsageError
 from batchline.figures import Depth, Figures
@@ -23,6 +24,7 @@ from batchline.store.records import Batch, Outage
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 STATUSES = ("succeeded", "failed", "cancelled")
+MONEY = ("list", "paid", "saved", "cache_saved", "cache_extra")
 RECENT = 20
 
 
@@ -39,16 +41,16 @@ def open_store() -> Store:
 
 
 def status(as_json: Json = False) -> None:
-    """Show what is owed, what was settled, what it cost, and which account is in trouble."""
+    """Show what is owed, what was settled, what it cost, what of each budget is used, and which account is in trouble."""
     settings = load_settings()
     store = Store(settings.redis_url)
     try:
         read = figures.read(store, settings, now_ms=time.time_ns() // 1_000_000)
-        outages = [store.batches.outage(name) for name in sorted(settings.accounts)]
+        outages = [store.accounts.outage(name) for name in sorted(settings.accounts)]
     finally:
         store.close()
     now_ms = time.time_ns() // 1_000_000
-    document = describe(read, outages, now_ms=now_ms)
+    document = describe(read, outages, now_ms=now_ms) | rooms.describe(read, settings)
     if as_json:
         print(json.dumps(document))
     else:
@@ -71,7 +73,7 @@ def describe(read: Figures, outages: Iterable[Outage], *, now_ms: int) -> dict[s
 def _lane(name: str, depth: Depth, ledger: Account | None, now_ms: int) -> dict[str, Any]:
     account = ledger or Account(base=name, fields={})
     settled = {status: sum(account.having(f"settled:{status}:").values()) for status in STATUSES}
-    money = {kind: usd(sum(account.having(f"{kind}_nano:").values())) for kind in ("list", "paid", "saved")}
+    money = {kind: usd(sum(account.having(f"{kind}_nano:").values())) for kind in MONEY}
     oldest_s = max(0, now_ms - depth.oldest_pending_ms) / 1000 if depth.oldest_pending_ms else None
     return {
         "lane": name,
@@ -81,6 +83,7 @@ def _lane(name: str, depth: Depth, ledger: Account | None, now_ms: int) -> dict[
         "batches": {state: count for state, count in depth.states.items() if count},
         **settled,
         **{f"{kind}_usd": amount for kind, amount in money.items()},
+        **rooms.of_lane(depth, account),
     }
 
 
@@ -101,6 +104,7 @@ def _print_status(document: dict[str, Any]) -> None:
         console.print(_lanes_table(lanes))
     else:
         console.print("nothing was enqueued yet")
+    rooms.show(console, document)
     for account in document["accounts"]:
         console.print(
             f"account {account['account']} is in trouble since {moment(account['since'])}: {account['message']}"
