@@ -131,10 +131,10 @@ def test_what_was_not_submitted_has_no_results() -> None:
     assert figures.results_gone_ms(record("main", state="cut", submitted_ms=0), account, now_ms=NOW) == 0
 
 
-def put(store: Store, lane: str, **fields: Any) -> None:
+def put(store: Store, lane: str, name: str = "b1", /, **fields: Any) -> None:
     account = lane.partition(":")[0]
     given: dict[str, Any] = {
-        "id": "b1",
+        "id": name,
         "lane": lane,
         "account": account,
         "state": "submitted",
@@ -142,8 +142,8 @@ def put(store: Store, lane: str, **fields: Any) -> None:
         "after": "0-0",
     }
     given |= {"last": "0-0", "submitted_ms": NOW, "expires_ms": NOW + 2 * DAY} | fields
-    store.connection.run("HSET", keys.batch("b1"), *(part for pair in given.items() for part in pair))
-    store.connection.run("ZADD", keys.AGENDA_POLL, NOW, "b1")
+    store.connection.run("HSET", keys.batch(name), *(part for pair in given.items() for part in pair))
+    store.connection.run("ZADD", keys.AGENDA_POLL, NOW, name)
 
 
 EXPIRES = "batchline_batches_expire_timestamp_seconds"
@@ -165,3 +165,97 @@ def test_an_expiry_is_told_where_it_loses_all_that_was_done(
     put(store, lane, state=state)
     account, endpoint, model = lane.split(":")
     assert samples(page(store))[EXPIRES, account, endpoint, model] == expires_s
+
+
+# --- how long a batch is past the end of its window ---
+
+OVERDUE = "batchline_batches_overdue_seconds"
+HOUR = 3_600_000
+WINDOWS_H: list[tuple[dict[str, Any], int]] = [
+    ({"provider": "openai"}, 24),
+    ({"provider": "anthropic"}, 24),
+    ({"provider": "gemini"}, 48),
+    ({"provider": "openai", "base_url": "https://batches.example/v1", "completion_window": "36h"}, 36),
+    ({"provider": "openai", "preset": "groq"}, 24),
+    ({"provider": "openai", "preset": "groq", "completion_window": "7d"}, 168),
+    ({"provider": "openai", "preset": "vllm"}, 24),
+    ({"provider": "openai", "preset": "vllm", "completion_window": "2h"}, 2),
+    ({"provider": "openai", "preset": "azure"}, 168),
+]
+each_window = pytest.mark.parametrize(
+    ("fields", "hours"),
+    WINDOWS_H,
+    ids=[f"{each.get('preset', each['provider'])} {hours}h" for each, hours in WINDOWS_H],
+)
+
+
+@each_window
+def test_the_window_of_the_account_counts_where_the_provider_told_no_expiry(fields: dict[str, Any], hours: int) -> None:
+    batch = record("main", cut_ms=NOW - HOUR)
+    assert figures.window_ends_ms(batch, Account.model_validate(fields)) == NOW + hours * HOUR
+
+
+@each_window
+def test_the_window_counts_from_the_cut_before_the_submission(fields: dict[str, Any], hours: int) -> None:
+    batch = record("main", state="cut", cut_ms=NOW - HOUR, submitted_ms=0)
+    assert figures.window_ends_ms(batch, Account.model_validate(fields)) == NOW + (hours - 1) * HOUR
+
+
+@pytest.mark.parametrize(
+    ("fields", "hours"),
+    [
+        ({"provider": "openai"}, 5),
+        ({"provider": "anthropic"}, 5),
+        ({"provider": "gemini"}, 5),
+        ({"provider": "openai", "preset": "groq", "completion_window": "7d"}, 5),
+        ({"provider": "openai", "preset": "vllm"}, 5),
+        ({"provider": "openai", "preset": "azure"}, 168),
+    ],
+    ids=["openai", "anthropic", "gemini", "groq", "vllm", "azure does not end it then"],
+)
+def test_the_expiry_that_the_provider_told_counts_where_it_ends_the_batch(fields: dict[str, Any], hours: int) -> None:
+    batch = record("main", expires_ms=NOW + 5 * HOUR)
+    assert figures.window_ends_ms(batch, Account.model_validate(fields)) == NOW + hours * HOUR
+
+
+@pytest.mark.parametrize(("told_h", "hours"), [(0, 24), (168, 168)], ids=["nothing told", "told"])
+def test_a_batch_of_an_account_that_is_gone_has_what_was_told_or_a_day(told_h: int, hours: int) -> None:
+    batch = record("gone", expires_ms=NOW + told_h * HOUR if told_h else 0)
+    assert figures.window_ends_ms(batch, None) == NOW + hours * HOUR
+
+
+def test_a_batch_without_any_time_has_no_window() -> None:
+    assert figures.window_ends_ms(record("main", submitted_ms=0), Account(provider="openai")) == 0
+
+
+@pytest.mark.parametrize("state", ["submitted", "ended"])
+@pytest.mark.parametrize(("ago_ms", "overdue_s"), [(-1, 0), (0, 0), (1500, 1.5)], ids=["not yet", "now", "past it"])
+def test_a_batch_is_overdue_from_the_end_of_its_window_until_it_is_settled(
+    store: Store, state: str, ago_ms: int, overdue_s: float
+) -> None:
+    put(store, "openai:chat:m", state=state, submitted_ms=NOW - DAY, expires_ms=NOW - ago_ms)
+    assert samples(page(store))[OVERDUE, "openai", "chat", "m"] == overdue_s
+
+
+def test_of_the_batches_of_a_lane_the_one_that_is_overdue_longest_is_told(store: Store) -> None:
+    ends_s = {"b1": 7200, "b2": 60, "b3": -600}
+    for name, ago_s in ends_s.items():
+        put(store, "openai:chat:m", name, expires_ms=NOW - ago_s * 1000)
+    put(store, "openai:chat:other", "b4", expires_ms=NOW + HOUR)
+    found = samples(page(store))
+    assert found[OVERDUE, "openai", "chat", "m"] == 7200
+    assert found[OVERDUE, "openai", "chat", "other"] == 0
+
+
+def test_models_without_a_name_of_their_own_share_the_longest_time(store: Store) -> None:
+    for n in range(3):
+        put(store, f"openai:chat:m{n}", f"b{n}", expires_ms=NOW - n * HOUR)
+    found = samples(page(store, settings(max_models=1)))
+    assert found[OVERDUE, "openai", "chat", "other"] == 2 * 3600
+
+
+def test_a_batch_of_three_days_is_not_overdue_in_a_window_of_seven(store: Store) -> None:
+    put(store, "groq:chat:m", submitted_ms=NOW - 3 * DAY, expires_ms=NOW + 4 * DAY, cut_ms=NOW - 3 * DAY)
+    found = samples(page(store, settings(groq={"provider": "openai", "preset": "groq", "completion_window": "7d"})))
+    assert found[OVERDUE, "groq", "chat", "m"] == 0
+    assert found["batchline_oldest_batch_seconds", "groq", "chat", "m"] == 3 * DAY_S

@@ -40,6 +40,21 @@ def test_the_three_forms_of_a_line_mean_the_same(tmp_path: Path) -> None:
     assert [json.loads(draft.body) for draft in drafts(path)] == [body] * 3
 
 
+def test_a_gemini_model_may_be_named_in_full(tmp_path: Path) -> None:
+    contents = [{"role": "user", "parts": [{"text": "hello"}]}]
+    names = ("gemini-2.5-flash", "models/gemini-2.5-flash")
+    lines = [{"id": name, "model": name, "contents": contents} for name in names]
+    embeds = {"id": "e", "model": "models/gemini-embedding-001", "content": contents[0]}
+    path = written(tmp_path / "in.jsonl", *map(json.dumps, [*lines, embeds]))
+    assert checked(path).lanes == ("gemini:generate:gemini-2.5-flash", "gemini:embed:gemini-embedding-001")
+    assert list(checked(path).ids.values()) == [0, 0, 1]
+
+
+def test_the_full_name_of_a_model_of_another_kind_of_account_stays(tmp_path: Path) -> None:
+    line = chat_line("a", model="models/gemini-x", account="openai", endpoint="chat")
+    assert checked(written(tmp_path / "in.jsonl", line)).lanes == ("openai:chat:models/gemini-x",)
+
+
 def test_a_line_may_say_where_it_goes(tmp_path: Path) -> None:
     path = written(
         tmp_path / "in.jsonl",
@@ -116,6 +131,14 @@ BAD_LINES: list[tuple[str | bytes, str]] = [
         'field "id": is not known in a batch line',
     ),
 ]
+
+
+@pytest.mark.parametrize("url", ["/v1/x", "models/{model}:batchGenerateContent"])
+def test_a_wrong_url_is_told_those_that_a_line_may_have(tmp_path: Path, url: str) -> None:
+    path = written(tmp_path / "in.jsonl", json.dumps({"custom_id": "b", "url": url, "body": BODY}))
+    with pytest.raises(UsageError, match="/v1/chat/completions") as caught:
+        checked(path)
+    assert "{" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("line", "says"), BAD_LINES)

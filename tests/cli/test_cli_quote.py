@@ -110,6 +110,10 @@ def test_a_model_given_for_all_takes_the_place_of_the_lines_own(command: Command
         (("{",), ":1:"),
         ((chat_line("a"), chat_line("a")), ":2:"),
         (('{"id":"a"}',), "model"),
+        (
+            ("", chat_line("a"), chat_line("b", max_tokens=10**19, n=9)),
+            ":3: it asks for 90,000,000,000,000,000,000 tok",
+        ),
     ],
 )
 def test_bad_input_is_exit_2_with_its_place(
@@ -120,9 +124,36 @@ def test_bad_input_is_exit_2_with_its_place(
     assert problem in done.err
 
 
-@pytest.mark.parametrize("wrong", [("--requests", "0"), ("--input-tokens", "-1"), ("--output-tokens", "many")])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--requests", "0"),
+        ("--requests", "9" * 40),
+        ("--input-tokens", "-1"),
+        ("--input-tokens", "9" * 40),
+        ("--output-tokens", "many"),
+        ("--output-tokens", "1000000001"),
+    ],
+)
 def test_bad_usage_is_exit_2(command: Command, tmp_path: Path, wrong: tuple[str, str]) -> None:
     assert command("quote", written(tmp_path / "in.jsonl", chat_line("a")), *wrong).code == 2
+
+
+def test_the_largest_numbers_that_are_taken_are_quoted(command: Command, tmp_path: Path) -> None:
+    source = written(tmp_path / "in.jsonl", chat_line("a"))
+    most = ("--requests", "1000000000000", "--input-tokens", "1000000000", "--output-tokens", "1000000000")
+    total = document(command("quote", source, *most, "--json"))["total"]
+    assert total["list_usd"] == "2250000000000000"  # 0.25 and 2 USD per million
+    assert command("quote", source, *most).code == 0
+
+
+def test_an_image_in_base64_is_said_to_be_taken_at_a_flat_figure(command: Command, tmp_path: Path) -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "iVBORw0KGgo/" * 50_000}}
+    done = command(
+        "quote", written(tmp_path / "in.jsonl", chat_line("a", messages=[{"role": "user", "content": [image]}]))
+    )
+    assert "bytes of the body; 1,600 for each image, sound or file in base64, whatever its size" in done.out
+    assert int(done.out.splitlines()[1].split()[2].replace(",", "")) < 2_000
 
 
 _ALONE = """

@@ -171,6 +171,7 @@ WRONG = {
         "{pod: {tmpSize: 1Gi, resources: {limits: {ephemeral-storage: 1000M}}}}",
         "tmpSize is 1Gi, and resources.limits.ephemeral-storage only 1000M",
     ),
+    "a /tmp in bytes beyond a limit": ("{pod: {tmpSize: 6000000000}}", "tmpSize is 6e+09, and resources.limits"),
     "a spool on the read-only root": (
         "{config: {spool_dir: /spool}}",
         "config.spool_dir: /spool is neither under /tmp nor under a mountPath that can be written, of roles.accumulate",
@@ -241,6 +242,7 @@ RIGHT = {
         "{apiKeys: {openai: {existingSecret: s, key: o}, anthropic: {existingSecret: s, key: a}, gemini: {existingSecret: s, key: g}}}"
     ),
     "a /tmp with just the room of the spool": "{pod: {tmpSize: 1440Mi}}",
+    "a /tmp with just this room in bytes": "{pod: {tmpSize: 1509949440}}",
     "more steps of who spools nothing": "{roles: {poll: {concurrency: 50}}}",
     "more steps with smaller batches": "{worker: {concurrency: 12}, config: {flush: {max_bytes: 100 MB}}}",
     "large batches on a volume": (

@@ -7,19 +7,21 @@ import json
 import re
 import tarfile
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+import typer
 import yaml
+from jsonschema import Draft7Validator
 from tests.deploy.tools import ROOT, run, tool
 from typer.testing import CliRunner
 
 from batchline.cli import build
 from batchline.local.environment import EMULATOR_KEY
 from batchline.local.store_process import StoreProcess, server_binary
+from batchline.providers import facts_of
 from batchline.settings import Settings, load_settings, names, parse_seconds
 from batchline.settings.model import DEFAULT_ACCOUNTS
 
@@ -78,8 +80,7 @@ def schema(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with tarfile.open(packed) as package:
         member = package.extractfile("package/schemas/compose.schema.json")
         assert member is not None
-        # It comes with kubernetes-validate.
-        return import_module("jsonschema").Draft7Validator(json.loads(member.read()))
+        return Draft7Validator(json.loads(member.read()))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -145,6 +146,7 @@ def test_the_settings_can_be_loaded(service: str, files: tuple[str, ...]) -> Non
     assert set(settings.accounts) == {"openai", "anthropic", "gemini"}
     emulated = len(files) > 1 and service != "exporter"
     assert settings.accounts["openai"].base_url == ("http://emulator:8090/v1" if emulated else None)
+    assert facts_of(settings.accounts["openai"]).price_provider == "openai"
     assert settings.worker_port == (None if service == "exporter" else 9465)
 
 
@@ -223,7 +225,9 @@ def test_the_spool_has_room_for_a_batch_in_each_of_a_workers_steps(service: str)
     (tmp,) = services()[service]["tmpfs"]
     gib = re.fullmatch(r"/tmp:mode=1777,size=(\d+)g", tmp)
     assert gib is not None
-    (steps,) = [each.default for each in typer.main.get_command(worker_app()).params if each.name == "concurrency"]
+    commands = typer.main.get_command(build())
+    assert isinstance(commands, typer.core.TyperGroup)
+    (steps,) = [int(str(each.default)) for each in commands.commands["worker"].params if each.name == "concurrency"]
     # Twice: while its rows are put in order they are in two files.
     assert int(gib[1]) * 2**30 >= 2 * steps * Settings().flush.max_bytes
 

@@ -131,7 +131,8 @@ class Worker:
     @property
     def context(self) -> Context:
         """What the engine is given, with the settings as they are now."""
-        gemini = self.inline if self._bench.settings.accounts["gemini"].inline else self.gemini
+        account = self._bench.settings.accounts.get("gemini")
+        gemini = self.inline if account and account.inline else self.gemini
         dealt = {"openai": self.openai, "anthropic": self.anthropic, "gemini": gemini, "second": self.openai}
         dealt |= self._bench.services
         return Context(

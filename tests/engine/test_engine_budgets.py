@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from batchline.budgets import PARTS, SLIVER, Pool, most_in_range
+from batchline.budgets import PARTS, SLIVER, most_in_range
 from batchline.engine import cancelling
 from batchline.errors import Retryable
 from batchline.settings.rules import Budget
@@ -520,5 +521,62 @@ def test_a_pool_without_a_limit_still_shows_its_use(bench: Any) -> None:
     bench.start(latency_s=LONG_S)
     ask(bench, 10)
     bench.tick()
-    room = bench.store.accounts.room("openai", Pool(name=MODEL), besides="", now_ms=bench.now_ms)
-    assert (room.tokens, room.requests, room.batches) == (10 * SENT, 10, 1)
+    (facts,) = bench.store.accounts.facts(["openai"], now_ms=bench.now_ms)
+    use = facts.pools[MODEL]
+    assert (use.tokens, use.requests, facts.batches) == (10 * SENT, 10, 1)
+
+
+def test_a_small_lane_with_something_open_does_not_shut_the_sliver_for_a_new_one(house: Any) -> None:
+    ask(house, 600)
+    house.tick()
+    first = f"{CHAT}|tenant=a"
+    ask(house, 3, first)
+    go_on(house, 1)
+    assert at_provider(house, first) == [3]
+    ask(house, 3, first)
+    go_on(house, 1)
+    ask(house, 3, SECOND)
+    go_on(house, 1)
+    go_on(house, 1)
+    assert at_provider(house, SECOND) == [3]
+
+
+def test_a_batch_of_more_riders_than_there_is_room_for_is_uploaded_once_and_then_waits(house: Any) -> None:
+    ask(house, 600)
+    house.tick()
+    body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "x" * 30}]})
+    entries = [house.add(SECOND, id=f"r{n}", body=body) for n in range(40)]
+    for entry in entries:
+        house.run("HSET", keys.attempts(SECOND), entry, '{"used":1,"errors":[]}')
+        house.run("ZADD", keys.retry(SECOND), house.now_ms - 1000, entry)
+    house.run("HSET", keys.walk(SECOND), "last", entries[-1], "cut", entries[-1])
+    before = house.first.openai.calls["upload"]
+    for _ in range(20):
+        house.advance(2)
+        house.tick()
+    assert house.first.openai.calls["upload"] - before <= 2
+
+
+def test_many_lanes_too_large_for_the_sliver_are_not_asked_for_one_by_one(house: Any) -> None:
+    ask(house, 600)
+    house.tick()
+    for n in range(30):
+        ask(house, 30, f"{CHAT}|tenant=t{n}")
+    house.advance(1)
+    before = house.first.batches.calls["cut"]
+    house.tick()
+    assert house.first.batches.calls["cut"] - before <= 3
+
+
+def test_a_request_cancelled_in_a_waiting_batch_is_answered_behind_many_other_cancels(house: Any) -> None:
+    too_many_cut(house)
+    for _ in range(5):
+        house.tick()
+        house.advance(5)
+    batch = next(batch for batch in house.batches() if batch.state == "cut")
+    house.run("SADD", keys.cancels(batch.lane), *(f"1-{n}" for n in range(3_000)))
+    (page, *_) = house.store.settling.carried(batch)
+    cancelling.cancel_request(house.first.context, batch.lane, page[0].entry)
+    house.advance(5)
+    house.tick()
+    assert house.store.settling.owed(batch.lane, [page[0].entry]) == [None]

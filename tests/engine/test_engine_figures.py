@@ -275,13 +275,31 @@ def test_a_batch_without_progress_is_stuck_until_it_is_settled(bench: Any) -> No
     assert total(scrape(bench), "batchline_batches_stuck") == 0
 
 
+@pytest.mark.parametrize(
+    ("lane", "hours"), [(CHAT, 24), (HAIKU, 24), ("gemini:generate:gemini-2.5-flash", 48)], ids=lambda each: str(each)
+)
+def test_a_batch_is_overdue_after_its_own_providers_window_until_it_is_settled(
+    bench: Any, lane: str, hours: int
+) -> None:
+    bench.ask_many(2, lane)
+    bench.tick()
+    bench.advance(hours * 3600 - 1)
+    assert total(scrape(bench), "batchline_batches_overdue_seconds") == 0
+    # No worker looks meanwhile: the provider has long ended it.
+    bench.advance(3 * 3600 + 1)
+    assert total(scrape(bench), "batchline_batches_overdue_seconds", *lane.split(":")) == pytest.approx(3 * 3600, abs=2)
+    bench.drain()
+    assert total(scrape(bench), "batchline_batches_overdue_seconds") == 0
+
+
 def test_an_accounts_room_is_taken_by_what_is_away(bench: Any) -> None:
     bench.set("account", max_open_batches=5)
     bench.ask_many(3)
     bench.tick()
     samples = scrape(bench)
     used = {
-        unit: total(samples, "batchline_budget_used", "openai", unit) for unit in ("requests", "batches", "creates")
+        unit: total(samples, "batchline_budget_used", "openai", "all", unit)
+        for unit in ("requests", "batches", "creates")
     }
     assert used == {"requests": 3, "batches": 1, "creates": 1}
     assert total(samples, "batchline_budget_used", "openai", "tokens") > 0

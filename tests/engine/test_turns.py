@@ -13,6 +13,7 @@ from batchline.lanes import OpenRange, parse_lane
 from batchline.store.records import CutAnswer
 
 LIMIT = 1_000
+NOW = 1_000_000
 
 
 def line(
@@ -53,7 +54,7 @@ class House:
         return self.cuts.count(line.seen.lane) < self._ranges
 
     def take(self, *lines: Line) -> list[str]:
-        turns.take(list(lines), self.cut, self.go_on)
+        turns.take(list(lines), self.cut, self.go_on, now_ms=NOW)
         return self.cuts
 
 
@@ -80,7 +81,7 @@ def test_room_is_shared_among_lanes_and_not_taken_by_the_first() -> None:
 def test_a_lane_without_room_holds_up_larger_than_small_ones_behind_it_although_these_would_fit() -> None:
     house = House(200)
     assert house.take(line("large", tokens=500), line("middling", cut_ms=1, tokens=150)) == []
-    assert house.squeezed == ["middling"]
+    assert house.asked == ["large"]
 
 
 def test_a_small_lane_gets_past_one_that_waits_for_room() -> None:
@@ -109,8 +110,22 @@ def test_a_full_budget_holds_up_no_lane_of_another(other: dict[str, str]) -> Non
 
 def test_a_budget_of_requests_is_held_up_as_one_of_tokens_is() -> None:
     house = House(large="requests")
-    assert house.take(line("large"), line("next", cut_ms=1)) == []
-    assert house.squeezed == ["next"]
+    assert house.take(line("large"), line("next", cut_ms=1, tokens=500)) == []
+    assert house.asked == ["large"]
+
+
+def test_a_small_lane_that_has_something_open_does_not_shut_the_sliver_for_others() -> None:
+    house = House(60, busy="waiting")
+    lines = [line("large", tokens=500), line("busy", cut_ms=1, tokens=50), line("new", cut_ms=2, tokens=50)]
+    assert house.take(*lines) == ["new"]
+
+
+def test_a_time_ahead_puts_no_lane_last() -> None:
+    assert House().take(line("b", cut_ms=NOW - 1), line("ahead", cut_ms=NOW * 2), line("c", cut_ms=NOW)) == [
+        "b",
+        "ahead",
+        "c",
+    ]
 
 
 @pytest.mark.parametrize("answer", ["moved", "waiting", "down", "open", "creates"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -204,6 +205,17 @@ def test_a_create_that_would_leave_too_late_stops_before_the_body_is_whole(stage
         provider.create(io.BytesIO(ROWS), msgspec.structs.replace(JOB, send_by=99.0), timeout_s=60)
 
 
+@pytest.mark.parametrize("ticks", [[0.0, 0.0, 0.0, 0.0, 61.0], [0.0, 0.0, 0.0, 0.0, 1.0, 59.0]])
+def test_a_create_whose_answer_trickles_in_is_over_in_its_time(stage: Stage, ticks: list[float]) -> None:
+    """Times of: the beginning (two), two looks before it leaves, the answer's head, the answer's first bytes."""
+    stage.says(batch())
+    clock = iter(ticks)
+    access = AccountAccess(name="acme", key=lambda: "sk", base_url=stage.url)
+    with pytest.raises(Ambiguous) as caught:
+        AnthropicProvider(access, clock=lambda: next(clock)).create(io.BytesIO(ROWS), JOB, timeout_s=60)
+    assert caught.value.code == "ReadTimeout"
+
+
 @pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"data":[]}'])
 def test_a_create_whose_answer_cannot_be_read_is_ambiguous(
     stage: Stage, provider: AnthropicProvider, body: bytes
@@ -252,6 +264,15 @@ def test_find_brings_young_batches_of_as_many_rows_as_candidates(stage: Stage, p
         "/v1/messages/batches?limit=100&after_id=msgbatch_3",
         "/v1/messages/batches?limit=100&after_id=msgbatch_4",
     ]
+
+
+def test_a_list_whose_pages_take_turns_ends(stage: Stage, provider: AnthropicProvider) -> None:
+    for _ in range(3):
+        stage.says(
+            *({"data": [batch(id=each)], "has_more": True, "last_id": each} for each in ("msgbatch_1", "msgbatch_2"))
+        )
+    assert [each.provider_id for each in provider.recent(0)] == ["msgbatch_1", "msgbatch_2"]
+    assert len(stage.asked) == 3
 
 
 def test_find_in_an_empty_workspace_finds_nothing(stage: Stage, provider: AnthropicProvider) -> None:
@@ -316,6 +337,31 @@ def test_a_realtime_call_sends_the_body_as_it_is(stage: Stage, provider: Anthrop
     assert (result.kind, result.usage) == ("succeeded", Usage(input_tokens=3, output_tokens=4))
     (asked,) = stage.asked
     assert (asked.path, asked.body, asked.headers["content-type"]) == ("/v1/messages", BODY, "application/json")
+
+
+CALLS: dict[str, Callable[[AnthropicProvider], object]] = {
+    "create": lambda provider: provider.create(io.BytesIO(ROWS), JOB, timeout_s=60),
+    "call": lambda provider: provider.call(lane("messages"), BODY, timeout_s=30),
+    "poll": lambda provider: provider.poll("msgbatch_1"),
+    "find": lambda provider: provider.find(JOB),
+    "results": lambda provider: list(provider.results(ended("/results"))),
+}
+
+
+@pytest.mark.parametrize("status", [301, 307])
+@pytest.mark.parametrize("call", CALLS)
+def test_no_call_follows_a_redirect(stage: Stage, provider: AnthropicProvider, call: str, status: int) -> None:
+    stage._will(status=status, headers={"Location": f"{stage.url}/elsewhere"})
+    with pytest.raises(ProviderError, match="redirect is not followed") as caught:
+        CALLS[call](provider)
+    assert len(stage.asked) == 1
+    assert isinstance(caught.value, Retryable) == (call in {"create", "call"})
+
+
+def test_a_realtime_call_to_a_wrong_address_waits_until_it_is_right(stage: Stage, provider: AnthropicProvider) -> None:
+    stage._will(status=404, body=b"<html>", headers={"Content-Type": "text/html"})
+    with pytest.raises(Retryable, match="base_url"):
+        provider.call(lane("messages"), BODY, timeout_s=30)
 
 
 def test_a_realtime_refusal_of_the_request_is_its_result(stage: Stage, provider: AnthropicProvider) -> None:

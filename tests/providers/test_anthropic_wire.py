@@ -136,6 +136,16 @@ def test_a_line_that_is_not_as_promised_is_bad(content: bytes) -> None:
         parse_result(content)
 
 
+def test_what_a_compaction_used_is_counted_beside_the_sums() -> None:
+    used = {"input_tokens": 3, "output_tokens": 5, "cache_read_input_tokens": 7, "cache_creation_input_tokens": 11}
+    compaction = {"type": "compaction", "input_tokens": 100, "output_tokens": 200, "cache_read_input_tokens": 300}
+    entries = [compaction, {"type": "message"} | used, {"type": "advisor_message", "model": "m"} | used]
+    message = {"usage": used | {"iterations": entries}}
+    assert usage_of(json.dumps(message).encode()) == Usage(
+        input_tokens=3 + 7 + 11 + 100 + 300, output_tokens=205, cache_read_tokens=307, cache_write_tokens=11
+    )
+
+
 def test_all_input_is_counted_cached_or_not() -> None:
     usage = {
         "input_tokens": 10,

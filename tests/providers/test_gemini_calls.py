@@ -15,7 +15,7 @@ import pytest
 from batchline.errors import Ambiguous, KeyRefused, NotFound, Permanent, ProviderError, Retryable, RowsRefused
 from batchline.lanes import Lane
 from batchline.providers.gemini import INLINE_BYTES, GeminiProvider
-from batchline.providers.gemini_http import Fenced
+from batchline.providers.fences import Fenced
 from batchline.providers.gemini_lines import row
 from batchline.providers.gemini_wire import file_name, tag
 from batchline.providers.protocol import AccountAccess, Job, Listed, Options, Progress, Storage, Upload
@@ -172,6 +172,17 @@ def test_rows_that_fit_go_in_the_create_call(stage: Stage, endpoint: str) -> Non
     )
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "rows", "ref"), [("embed", 1_000, None), ("embed", 1_001, "files/in"), ("generate", 1_001, None)]
+)
+def test_many_embeddings_go_in_a_file_since_their_answers_are_large(
+    stage: Stage, endpoint: str, rows: int, ref: str | None
+) -> None:
+    takes_upload(stage)
+    job = msgspec.structs.replace(BY_ROWS, endpoint=endpoint, rows=rows)
+    assert made(stage, inline=True).upload(io.BytesIO(ROWS), job) == ref
+
+
 def test_rows_that_do_not_fit_go_in_a_file(stage: Stage) -> None:
     takes_upload(stage)
     rows = io.BytesIO(row("a", b'{"t":"' + b"x" * INLINE_BYTES + b'"}') + b"\n")
@@ -201,6 +212,15 @@ def test_a_create_that_is_refused_for_lines_of_its_file_names_their_rows(
     assert caught.value.rows == (("b", "invalid JSON, near column 9: no such field: 'x'"),)
 
 
+@pytest.mark.parametrize("message", [{"a": 1}, ["Error on line 1: x"], 7])
+def test_a_create_that_is_refused_in_no_words_is_an_error_of_ours(
+    stage: Stage, provider: GeminiProvider, message: Any
+) -> None:
+    refuses(stage, 400, "INVALID_ARGUMENT", message)
+    with pytest.raises(Permanent):
+        provider.create(io.BytesIO(ROWS), JOB, timeout_s=20)
+
+
 def test_a_create_that_is_refused_as_a_whole_names_no_row(stage: Stage, provider: GeminiProvider) -> None:
     refuses(stage, 400, "INVALID_ARGUMENT", "Request contains an invalid argument.")
     with pytest.raises(Permanent) as caught:
@@ -226,6 +246,16 @@ def test_a_create_that_becomes_late_half_way_never_happened(stage: Stage) -> Non
     with pytest.raises(Retryable, match="before the whole request was sent"):
         made(stage, clock=lambda: next(ticks)).create(rows, BY_ROWS, timeout_s=30)
     assert all(len(asked.body) < int(asked.headers["content-length"]) for asked in stage.asked)
+
+
+@pytest.mark.parametrize("ticks", [[0.0, 0.0, 0.0, 31.0], [0.0, 0.0, 0.0, 1.0, 29.0]])
+def test_a_create_whose_answer_trickles_in_is_over_in_its_time(stage: Stage, ticks: list[float]) -> None:
+    """Times of: the beginning, two looks before it leaves, the answer's head, the answer's first bytes."""
+    stage.says(operation())
+    clock = iter(ticks)
+    with pytest.raises(Ambiguous) as caught:
+        made(stage, clock=lambda: next(clock)).create(io.BytesIO(), JOB, timeout_s=30)
+    assert caught.value.code == "ReadTimeout"
 
 
 def test_the_last_piece_is_marked_before_it_leaves() -> None:
@@ -380,6 +410,12 @@ def test_a_machines_environment_changes_neither_address_nor_version_nor_api(
     provider.poll("batches/1")
     assert [asked.path for asked in stage.asked[::2]] == ["/upload/v1beta/files", "/v1beta/batches/1"]
     assert {asked.headers["x-goog-api-key"] for asked in stage.asked[::2]} == {"AIza-secret"}
+
+
+def test_a_realtime_call_to_a_wrong_address_waits_until_it_is_right(stage: Stage, provider: GeminiProvider) -> None:
+    stage._will(status=404, body=b"<html>", headers={"Content-Type": "text/html"})
+    with pytest.raises(Retryable, match="base_url"):
+        provider.call(lane("generate"), b"{}", timeout_s=30)
 
 
 def test_the_key_does_not_follow_a_redirect(stage: Stage, provider: GeminiProvider) -> None:
@@ -598,7 +634,22 @@ def test_storage_counts_all_files_and_which_are_ours(stage: Stage, provider: Gem
 
 def test_a_list_of_files_that_repeats_itself_ends(stage: Stage, provider: GeminiProvider) -> None:
     stage.says({"files": [stored("files/1")], "nextPageToken": "t"})
-    assert len(list(provider.uploads(0))) == 2
+    assert len(list(provider.uploads(0))) == 1
+    assert len(stage.asked) == 2
+
+
+def test_lists_whose_pages_take_turns_end(stage: Stage, provider: GeminiProvider) -> None:
+    for _ in range(3):
+        stage.says(listed("batches/1", after="t"), listed("batches/2", after="u"))
+    assert [each.provider_id for each in provider.recent(0)] == ["batches/1", "batches/2"]
+    assert len(stage.asked) == 3
+
+
+def test_a_list_of_empty_pages_ends_when_their_tokens_come_again(stage: Stage, provider: GeminiProvider) -> None:
+    for _ in range(3):
+        stage.says({"nextPageToken": "t"}, {"nextPageToken": "u"})
+    assert list(provider.uploads(0)) == []
+    assert len(stage.asked) == 3
 
 
 def test_a_list_of_files_that_fails_half_way_is_no_list(stage: Stage, provider: GeminiProvider) -> None:

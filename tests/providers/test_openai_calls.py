@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -142,6 +143,71 @@ def test_a_create_whose_answer_cannot_be_read_is_ambiguous(stage: Stage, provide
     stage.says(body)
     with pytest.raises(Ambiguous):
         provider.create(io.BytesIO(), JOB, timeout_s=30)
+
+
+def timed(stage: Stage, clock: Callable[[], float]) -> OpenAIProvider:
+    access = AccountAccess(name="acme", key=lambda: "sk", base_url=f"{stage.url}/v1")
+    return OpenAIProvider(access, now=lambda: 0.0, clock=clock)
+
+
+def test_a_create_that_is_late_does_not_even_connect() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    access = AccountAccess(name="acme", key=lambda: "sk", base_url=f"http://127.0.0.1:{port}/v1")
+    late = msgspec.structs.replace(JOB, send_by=99.0)
+    with pytest.raises(Retryable, match="before the whole request was sent") as caught:
+        OpenAIProvider(access, clock=lambda: 100.0).create(io.BytesIO(), late, timeout_s=30)
+    assert caught.value.code == "TimeoutError"
+
+
+def test_a_create_that_becomes_late_while_the_address_is_looked_up_never_happened(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    look_up = socket.getaddrinfo
+
+    def slow(*args: Any, **fields: Any) -> Any:
+        now[0] = 100.0
+        return look_up(*args, **fields)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    stage.says(BATCH)
+    job = msgspec.structs.replace(JOB, send_by=99.0)
+    with pytest.raises(Retryable, match="before the whole request was sent"):
+        timed(stage, lambda: now[0]).create(io.BytesIO(), job, timeout_s=1000)
+    assert now == [100.0]
+    assert not [asked for asked in stage.asked if asked.body]
+
+
+@pytest.mark.parametrize("ticks", [[0.0, 0.0, 0.0, 31.0], [0.0, 0.0, 0.0, 1.0, 29.0]])
+def test_a_create_whose_answer_trickles_in_is_over_in_its_time(stage: Stage, ticks: list[float]) -> None:
+    """Times of: the beginning, two looks before it leaves, the answer's head, the answer's first bytes."""
+    stage.says(BATCH)
+    clock = iter(ticks)
+    with pytest.raises(Ambiguous) as caught:
+        timed(stage, lambda: next(clock)).create(io.BytesIO(), JOB, timeout_s=30)
+    assert caught.value.code == "ReadTimeout"
+
+
+CALLS: dict[str, Callable[[OpenAIProvider], object]] = {
+    "create": lambda provider: provider.create(io.BytesIO(), JOB, timeout_s=30),
+    "upload": lambda provider: provider.upload(io.BytesIO(b"x"), JOB),
+    "call": lambda provider: provider.call(lane("chat"), BODY, timeout_s=30),
+    "poll": lambda provider: provider.poll("batch_1"),
+    "find": lambda provider: provider.find(JOB),
+    "results": found,
+    "delete_file": lambda provider: provider.delete_file("file-in"),
+}
+
+
+@pytest.mark.parametrize("status", [301, 307])
+@pytest.mark.parametrize("call", CALLS)
+def test_no_call_follows_a_redirect(stage: Stage, provider: OpenAIProvider, call: str, status: int) -> None:
+    stage._will(status=status, headers={"Location": f"{stage.url}/elsewhere"})
+    with pytest.raises(ProviderError, match="redirect is not followed") as caught:
+        CALLS[call](provider)
+    assert len(stage.asked) == 1
+    assert isinstance(caught.value, Retryable) == (call in {"create", "upload", "call"})
 
 
 def test_a_create_that_finds_nobody_there_never_happened() -> None:
@@ -307,7 +373,8 @@ def test_a_file_for_another_purpose_is_no_upload_of_rows(stage: Stage, provider:
 
 def test_a_list_of_files_that_repeats_itself_ends(stage: Stage, provider: OpenAIProvider) -> None:
     stage.says({"data": [uploaded(1)], "has_more": True})
-    assert len(list(provider.uploads(0))) == 2
+    assert len(list(provider.uploads(0))) == 1
+    assert len(stage.asked) == 2
 
 
 def test_a_list_of_files_that_fails_half_way_is_no_list(stage: Stage, provider: OpenAIProvider) -> None:
@@ -454,6 +521,25 @@ def test_a_realtime_refusal_of_the_request_is_its_result(stage: Stage, provider:
     stage.refuses(400, code="context_length_exceeded", message="too long")
     result = provider.call(lane("chat"), BODY, timeout_s=30)
     assert (result.kind, result.code, result.message) == ("rejected", "context_length_exceeded", "too long")
+
+
+WRONG_ADDRESS = [b"<html>", b"", b'{"detail":"Not Found"}', b'{"error":{"message":"Invalid URL (POST /v1/v1/x)"}}']
+
+
+@pytest.mark.parametrize("status", [404, 405])
+@pytest.mark.parametrize("body", WRONG_ADDRESS)
+def test_a_realtime_call_to_a_wrong_address_waits_until_it_is_right(
+    stage: Stage, provider: OpenAIProvider, status: int, body: bytes
+) -> None:
+    stage._will(status=status, body=body)
+    with pytest.raises(Retryable, match="base_url"):
+        provider.call(lane("chat"), BODY, timeout_s=30)
+
+
+def test_a_realtime_call_of_a_model_that_is_not_known_is_rejected(stage: Stage, provider: OpenAIProvider) -> None:
+    stage.refuses(404, code="model_not_found")
+    result = provider.call(lane("chat"), BODY, timeout_s=30)
+    assert (result.kind, result.code) == ("rejected", "model_not_found")
 
 
 @pytest.mark.parametrize(

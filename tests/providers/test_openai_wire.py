@@ -11,7 +11,7 @@ import pytest
 
 from batchline.providers.lines import BadLine
 from batchline.providers.openai_lines import parse_result, usage_of
-from batchline.providers.openai_wire import parse_batch, progress_of, refusal_of
+from batchline.providers.openai_wire import Batch, BatchPage, Query, pages, parse_batch, progress_of, refusal_of
 from batchline.requests import Usage
 
 COMPLETED = b'{"id":"batch_6abc00d919e081908a2139a6f0445973","object":"batch","endpoint":"/v1/chat/completions","model":"gpt-6-luna","input_file_id":"file-WSWT79PMeoPcEJ3trFKmpQ","completion_window":"24h","status":"completed","output_file_id":"file-V7XpECC2hkGU5DSKJpNEDr","error_file_id":null,"errors":null,"created_at":1790705881,"in_progress_at":1790705882,"finalizing_at":1790706017,"completed_at":1790706019,"expires_at":1790792281,"failed_at":null,"expired_at":null,"cancelling_at":null,"cancelled_at":null,"request_counts":{"completed":19,"failed":0,"total":19},"metadata":{"davka":"2","beh":"test"},"usage":{"input_tokens":25214,"input_tokens_details":{"cached_tokens":0},"output_tokens":12974,"output_tokens_details":{"reasoning_tokens":0},"total_tokens":38188}}'
@@ -42,6 +42,34 @@ def line(status: int, body: Any, **fields: Any) -> bytes:
 
 def no_file(lines: frozenset[int]) -> Mapping[int, str]:
     return {}
+
+
+def read_all(*listed: list[str], by_offset: bool = False) -> tuple[list[str], list[Query]]:
+    """Return the ids that a list brings whose pages come again and again, and what was asked for."""
+    asked: list[Query] = []
+
+    def read(after: Query) -> BatchPage:
+        ids = listed[len(asked) % len(listed)]
+        asked.append(after)
+        assert len(asked) < 100
+        return BatchPage(data=[Batch(id=each, status="completed") for each in ids], has_more=True)
+
+    return [each.id for page in pages(read, by_offset=by_offset) for each in page.data], asked
+
+
+@pytest.mark.parametrize("by_offset", [True, False])
+@pytest.mark.parametrize("listed", [[["a", "b"]], [["a", "b"], ["c"]], [["a"], ["b"], ["c"]]])
+def test_a_list_ends_with_the_first_page_that_brings_nothing_new(listed: list[list[str]], by_offset: bool) -> None:
+    ids, asked = read_all(*listed, by_offset=by_offset)
+    assert ids == [each for page in listed for each in page]
+    assert len(asked) == len(listed) + 1
+
+
+def test_a_list_that_moves_while_it_is_read_is_read_on() -> None:
+    """Others are made meanwhile: a page begins with what stood in the one before."""
+    ids, asked = read_all(["c", "b"], ["b", "a"], [], by_offset=True)
+    assert ids == ["c", "b", "b", "a"]
+    assert asked == [{}, {"after": 2}, {"after": 4}]
 
 
 def test_the_real_completed_batch_has_ended_with_its_output_file() -> None:

@@ -309,7 +309,8 @@ def test_a_list_that_names_its_next_page_is_followed(stage: Stage) -> None:
 
 def test_a_list_that_names_one_page_for_ever_ends(stage: Stage) -> None:
     stage.says({"data": [BATCH], "paging": {"next_cursor": "cursor_a"}})
-    assert len(list(service(stage, "groq").recent(0))) == 2
+    assert len(list(service(stage, "groq").recent(0))) == 1
+    assert len(stage.asked) == 2
 
 
 def test_a_gateway_that_counts_items_is_asked_by_their_number(stage: Stage) -> None:

@@ -354,7 +354,7 @@ class Scene:
 
     def lower(self, batch: Batch, *, told: int | None = None, tokens: int = 40, pool: Pool = POOL) -> int:
         """Believe in a lower limit after the provider had no room for a batch."""
-        kept: dict[str, Any] = {"told_for_s": 1000, "guess_for_s": 100}
+        kept: dict[str, Any] = {"told_for_s": 1000, "guess_for_s": 100, "unit": pool.unit}
         return self.store.accounts.lower(batch, pool, tokens=tokens, requests=4, told=told, now_ms=NOW, **kept)
 
     def _scene_lower(self) -> Callable[[], object]:
@@ -363,8 +363,8 @@ class Scene:
         return lambda: self.lower(batch, told=60)
 
     def _scene_room(self) -> Callable[[], object]:
-        self.submitted("r1")
-        return lambda: self.store.accounts.room("openai", POOL, besides="b2", now_ms=NOW)
+        batch = self.batch("r1")
+        return lambda: self.store.accounts.room(batch, POOL, now_ms=NOW)
 
     def _scene_adopt(self) -> Callable[[], object]:
         return self.adopt

@@ -52,7 +52,6 @@ def test_every_script_that_changes_a_claimed_batch_is_fenced() -> None:
         "duplicate",
         "erred",
         "lower",
-        "room",
         "replaced",
         "prune",
         "discard",

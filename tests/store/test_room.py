@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from batchline.budgets import PARTS, SLIVER, Observed, Pool, Room
+from batchline.budgets import PARTS, SLIVER, Observed, Pool, Room, lower_of
 from batchline.lanes import parse_lane
 from batchline.store import keys
 from batchline.store.accounts import PoolUse
@@ -58,10 +58,11 @@ def entry(scene: Any, batch_id: str) -> tuple[int, int, int, str, str] | None:
     return int(requests), int(tokens), int(is_sent), name, lane
 
 
-def room(scene: Any, *, besides: str = "", limits: Pool | None = None, now_ms: int = 0) -> Room:
-    found = scene.store.accounts.room("openai", limits or pool(), besides=besides, now_ms=now_ms or scene.now)
-    assert isinstance(found, Room)
-    return found
+def limits_now(scene: Any, *, limits: Pool | None = None, now_ms: int = 0) -> Pool:
+    """Return the limits of a pool as they are believed at a time."""
+    configured = limits or pool()
+    believed = scene.store.accounts.believed(["openai"], now_ms=now_ms or scene.now)
+    return lower_of(configured, believed.get(("openai", configured.name), configured))
 
 
 # --- the cut ---
@@ -94,7 +95,7 @@ def test_a_budget_is_full_at_its_limit_less_the_sliver(scene: Any) -> None:
     assert cut(scene, "b4", 60) == "tokens"
 
 
-def test_other_pools_and_their_batches_take_no_room(scene: Any) -> None:
+def test_other_pools_and_their_batches_take_no_limits_now(scene: Any) -> None:
     sent(scene, "b1", 1_000, pool=pool(name="gpt-5"))
     assert cut(scene, "b2", 200) == "cut"
 
@@ -147,7 +148,7 @@ def test_nothing_is_cut_beyond_the_limit_itself(scene: Any) -> None:
     assert cut(scene, "b3", 20) == "cut"
 
 
-def test_where_only_the_sliver_is_to_be_had_a_larger_batch_waits_although_there_is_room(scene: Any) -> None:
+def test_where_only_the_sliver_is_to_be_had_a_larger_batch_waits_although_there_is_limits_now(scene: Any) -> None:
     sent(scene, "b1", 500)
     assert cut(scene, "b2", 60, squeeze=True) == "tokens"
     assert cut(scene, "b3", 50, squeeze=True) == "cut"
@@ -320,42 +321,81 @@ def test_an_orphan_takes_room_by_the_bodies_of_what_embarks(scene: Any) -> None:
 # --- what the room looks like, and what is believed ---
 
 
-def test_the_room_is_what_was_sent_apart_from_one_batch(scene: Any) -> None:
-    sent(scene, "b1", 300, rows=30)
-    sent(scene, "b2", 200, rows=20)
-    cut(scene, "b3", 100)
-    sent(scene, "b4", 70, pool=pool(name="gpt-5"))
-    assert room(scene) == Room(limits=pool(), tokens=500, requests=50, batches=2)
-    assert room(scene, besides="b1") == Room(limits=pool(), tokens=200, requests=20, batches=1)
+def test_a_batch_may_be_sent_beside_what_was_sent_while_its_budget_has_room(scene: Any) -> None:
+    sent(scene, "b1", 600)
+    cut(scene, "b2", 200)
+    room = scene.store.accounts.room(scene.claim("b2"), pool(), now_ms=scene.now)
+    assert room == Room(limits=pool(), fits=True)
+
+
+def test_a_batch_that_may_not_be_sent_keeps_the_room_that_it_wants(scene: Any) -> None:
+    sent(scene, "b1", 900)
+    cut(scene, "b2", 200, pool=Pool(name=POOL))
+    scene.store.batches.again(scene.claim("b2"), not_before_ms=scene.now, reason="no room")
+    assert not scene.store.accounts.room(scene.claim("b2"), pool(), now_ms=scene.now).fits
+    found = entry(scene, "b2")
+    assert found is not None
+    assert found[1:3] == (200, 0)
+
+
+def test_what_a_batch_asked_for_at_its_last_intent_counts_its_riders_too(scene: Any) -> None:
+    sent(scene, "b1", 800)
+    cut(scene, "b2", 100, pool=Pool(name=POOL))
+    assert scene.intent(scene.claim("b2"), nonce="b2", tokens=220, pool=pool()) == "no_room"
+    batch = scene.claim("b2")
+    assert not scene.store.accounts.room(batch, pool(1_000), now_ms=scene.now).fits
+    assert scene.store.accounts.room(batch, pool(1_200), now_ms=scene.now).fits
+
+
+def test_an_entry_of_the_version_before_takes_room_of_every_pool(scene: Any) -> None:
+    scene.run("HSET", keys.account_open("openai"), "old", "90:900")
+    assert cut(scene, "b2", 200, lane=SECOND) == "tokens"
+
+
+def test_a_batch_that_was_forgotten_keeps_the_room_of_its_range_when_requests_embark(scene: Any) -> None:
+    lane = scene.lane.name
+    assert cut(scene, "b1", 100, lane=lane) == "cut"
+    known: dict[str, Any] = {
+        "provider_id": "p1",
+        "submitted_ms": scene.now,
+        "expires_ms": 0,
+        "first_poll_ms": scene.now,
+    }
+    scene.store.batches.submitted(scene.claim("b1"), **known, forgotten=("lost", 13))
+    extra = scene.add("x1", "x2", "x3", lane=lane, body=b"x" * 40)
+    scene.store.orphans.embark(scene.claim("b1"), extra, record=b"{}")
+    found = entry(scene, "b1")
+    assert found is not None
+    assert found[:3] == (13, 130, 1)
 
 
 def test_a_limit_that_the_provider_named_is_believed_until_it_lapses(scene: Any) -> None:
     sent(scene, "b1", 500)
     assert scene.lower(sent(scene, "b2", 200), told=600, tokens=200, pool=pool()) == 600
     lapses = scene.now + 1_000_000
-    assert room(scene, now_ms=lapses - 1).limits == pool(600)
-    assert room(scene, now_ms=lapses).limits == pool(1_000)
+    assert limits_now(scene, now_ms=lapses - 1) == pool(600)
+    assert limits_now(scene, now_ms=lapses) == pool(1_000)
 
 
 def test_a_refusal_without_a_figure_teaches_what_was_let_in_for_a_shorter_while(scene: Any) -> None:
     sent(scene, "b1", 500)
     assert scene.lower(sent(scene, "b2", 200), tokens=200, pool=pool()) == 500
     lapses = scene.now + 100_000
-    assert room(scene, now_ms=lapses - 1).limits == pool(500)
-    assert room(scene, now_ms=lapses).limits == pool(1_000)
+    assert limits_now(scene, now_ms=lapses - 1) == pool(500)
+    assert limits_now(scene, now_ms=lapses) == pool(1_000)
 
 
 def test_a_refusal_teaches_nothing_where_nothing_of_ours_was_let_in(scene: Any) -> None:
     assert scene.lower(sent(scene, "b1", 200), tokens=200, pool=pool()) == 0
-    assert room(scene).limits == pool()
+    assert limits_now(scene) == pool()
 
 
 def test_a_limit_that_does_not_explain_the_refusal_is_believed_and_a_guess_as_well(scene: Any) -> None:
     sent(scene, "b1", 300)
     assert scene.lower(sent(scene, "b2", 200), told=900, tokens=200, pool=pool()) == 300
-    assert room(scene).limits == pool(300)
-    assert room(scene, now_ms=scene.now + 100_000).limits == pool(900)
-    assert room(scene, now_ms=scene.now + 1_000_000).limits == pool(1_000)
+    assert limits_now(scene) == pool(300)
+    assert limits_now(scene, now_ms=scene.now + 100_000) == pool(900)
+    assert limits_now(scene, now_ms=scene.now + 1_000_000) == pool(1_000)
 
 
 def test_a_guess_is_never_less_than_a_sliver_of_the_limit_that_was_named(scene: Any) -> None:
@@ -366,14 +406,14 @@ def test_a_guess_is_never_less_than_a_sliver_of_the_limit_that_was_named(scene: 
 def test_a_believed_limit_above_the_configured_one_changes_nothing(scene: Any) -> None:
     sent(scene, "b1", 900)
     scene.lower(sent(scene, "b2", 900), told=1_500, tokens=900, pool=pool())
-    assert room(scene).limits == pool(1_000)
+    assert limits_now(scene) == pool(1_000)
 
 
 def test_a_limit_is_believed_where_none_is_configured(scene: Any) -> None:
     unknown = Pool(name=POOL)
     sent(scene, "b1", 500)
     scene.lower(sent(scene, "b2", 200), told=600, tokens=200, pool=unknown)
-    assert room(scene, limits=unknown).limits == Pool(name=POOL, tokens=600)
+    assert limits_now(scene, limits=unknown) == Pool(name=POOL, tokens=600)
     assert cut(scene, "b3", 200, pool=unknown) == "tokens"
 
 
@@ -382,14 +422,14 @@ def test_a_budget_of_requests_is_lowered_in_requests(scene: Any) -> None:
     sent(scene, "b1", 1, rows=40, pool=limits)
     batch = sent(scene, "b2", 1, rows=30, pool=limits)
     assert scene.lower(batch, pool=limits) == 40
-    assert room(scene, limits=limits).limits == pool(0, 40)
+    assert limits_now(scene, limits=limits) == pool(0, 40)
 
 
 def test_what_is_believed_of_one_pool_says_nothing_of_another(scene: Any) -> None:
     sent(scene, "b1", 500)
     scene.lower(sent(scene, "b2", 200), tokens=200, pool=pool())
     other = pool(name="gpt-5")
-    assert room(scene, limits=other).limits == other
+    assert limits_now(scene, limits=other) == other
 
 
 def test_a_believed_limit_holds_at_cut_and_intent(scene: Any) -> None:

@@ -11,7 +11,6 @@ from batchline.budgets import (
     SAFE,
     SLIVER,
     Pool,
-    Room,
     estimate,
     lower_of,
     most_in_range,
@@ -19,12 +18,6 @@ from batchline.budgets import (
     pool_of,
 )
 from batchline.settings.rules import Budget
-
-TIGHT = Pool(name="gpt-5-mini", tokens=100, requests=10)
-
-
-def room(limits: Pool = TIGHT, *, tokens: int = 60, requests: int = 6, batches: int = 2) -> Room:
-    return Room(limits=limits, tokens=tokens, requests=requests, batches=batches)
 
 
 def test_a_pool_is_named_by_its_model() -> None:
@@ -74,21 +67,6 @@ def test_a_pool_counts_requests_only_where_that_is_its_one_limit(pool: Pool, uni
 )
 def test_of_two_limits_each_the_lower_counts_and_none_is_no_limit(one: Pool, other: Pool, lower: Pool) -> None:
     assert lower_of(one, other) == lower_of(other, one) == lower
-
-
-@pytest.mark.parametrize(
-    ("tokens", "requests", "takes"), [(40, 4, True), (41, 1, False), (1, 5, False), (40, 5, False), (0, 0, True)]
-)
-def test_a_room_takes_what_keeps_every_limit(tokens: int, requests: int, takes: bool) -> None:
-    assert room().takes(tokens=tokens, requests=requests) is takes
-
-
-def test_an_empty_room_takes_a_batch_of_any_size() -> None:
-    assert room(tokens=0, requests=0, batches=0).takes(tokens=10**9, requests=10**9)
-
-
-def test_a_room_without_limits_takes_anything() -> None:
-    assert room(Pool(name="x"), tokens=10**12).takes(tokens=10**9, requests=10**9)
 
 
 def test_a_lane_fills_its_budget_with_whole_batches_and_leaves_the_sliver() -> None:

@@ -5,12 +5,14 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from tests.unit.money_bodies import chat, gemini, message, responses, text
 
-from batchline.money import price
+from batchline.money import Tokens, price, price_usage, read_tokens
 from batchline.settings.prices import PriceOverride, price_for
 
+FLASH = "gemini-2.5-flash"
 NOW_MS = int(datetime(2026, 11, 22, 12, 0, tzinfo=UTC).timestamp() * 1000)
 
 
@@ -73,6 +75,116 @@ def test_web_searches_in_responses_are_paid_in_full_and_opening_a_page_is_free()
     assert cost.paid_nano == 1_000 * 125 + 100 * 1_000 + 3 * 10_000_000
 
 
+def paid(provider: str, model: str, flavor: str, body: dict[str, Any]) -> int | None:
+    cost = price(provider, model, flavor, json.dumps(body).encode(), NOW_MS)
+    return None if cost is None else cost.paid_nano
+
+
+def test_the_searches_that_openai_says_it_bills_are_paid_and_no_others() -> None:
+    body = responses(1_000, 100)
+    body["output"] += [{"type": "web_search_call", "action": {"type": "search"}}] * 2
+    no_images = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+    told = body | {"tool_usage": {"web_search": {"num_requests": 1}, "image_gen": no_images}}
+    assert paid("openai", "gpt-5-mini", "responses", told) == 1_000 * 125 + 100 * 1_000 + 10_000_000
+
+
+def test_a_search_in_files_is_paid_in_full_and_unpriced_where_its_fee_is_not_known() -> None:
+    body = responses(1_000, 100)
+    body["output"] += [{"type": "file_search_call"}] * 2
+    # 2.50 USD a thousand
+    assert paid("openai", "gpt-5-mini", "responses", body) == 1_000 * 125 + 100 * 1_000 + 2 * 2_500_000
+    assert paid("openai", "o3-pro", "responses", responses(1_000, 100)) is not None
+    assert paid("openai", "o3-pro", "responses", body) is None
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tool_usage": {"web_search": {"num_requests": 0}, "image_gen": {"input_tokens": 9, "output_tokens": 4_000}}},
+        {"tool_usage": {"image_gen": {"total_tokens": 4_000}}},
+        {"output": [{"type": "image_generation_call"}]},
+        {"output": [{"type": "code_interpreter_call"}]},
+    ],
+)
+def test_what_a_tool_costs_that_nothing_tells_makes_an_answer_unpriced(more: dict[str, Any]) -> None:
+    assert paid("openai", "gpt-5-mini", "responses", responses(1_000, 100) | more) is None
+
+
+def grounded(*groundings: dict[str, Any]) -> dict[str, Any]:
+    return text(1_000, 100) | {"candidates": [{"groundingMetadata": each} for each in groundings]}
+
+
+@pytest.mark.parametrize(
+    ("model", "fee"),
+    [
+        ("gemini-3.8-flash", 2 * 14_000_000),  # 14 USD a thousand queries
+        ("gemini-2.5-flash", 35_000_000),  # 35 USD a thousand grounded prompts
+    ],
+)
+def test_google_searches_are_paid_by_the_query_and_before_gemini_3_by_the_prompt(model: str, fee: int) -> None:
+    chunks = [{"web": {"uri": "https://a", "title": "a"}}]
+    # The same query is billed once, an empty one not at all.
+    body = grounded({"webSearchQueries": ["a", "b", "", "a"], "groundingChunks": chunks}, {"webSearchQueries": ["b"]})
+    plain = paid("google", model, "generate", text(1_000, 100))
+    assert plain is not None
+    assert paid("google", model, "generate", body) == plain + fee
+
+
+def test_searches_for_images_are_paid_as_others() -> None:
+    body = grounded({"webSearchQueries": ["a"], "imageSearchQueries": ["a"]})
+    plain = paid("google", "gemini-nano-banana-2.1", "generate", text(1_000, 100))
+    assert plain is not None
+    assert paid("google", "gemini-nano-banana-2.1", "generate", body) == plain + 2 * 14_000_000
+
+
+@pytest.mark.parametrize(
+    ("model", "grounding"),
+    [
+        ("gemini-2.5-flash-image", {"webSearchQueries": ["a"]}),  # for which no fee is known
+        ("gemini-3.8-flash", {"groundingChunks": [{"web": {"uri": "https://a"}}]}),
+        ("gemini-3.8-flash", {"webSearchQueries": ["a"], "groundingChunks": [{"maps": {"placeId": "a"}}]}),
+    ],
+)
+def test_grounding_whose_fee_is_not_known_is_unpriced_and_never_free(model: str, grounding: dict[str, Any]) -> None:
+    assert paid("google", model, "generate", text(1_000, 100)) is not None
+    assert paid("google", model, "generate", grounded(grounding)) is None
+
+
+def test_a_candidate_that_is_not_grounded_pays_no_search() -> None:
+    plain = paid("google", "gemini-3.8-flash", "generate", text(1_000, 100))
+    assert paid("google", "gemini-3.8-flash", "generate", grounded({}, {"webSearchQueries": []})) == plain
+
+
+COMPACTION = {"type": "compaction"} | message(1_000, 100, read=50, m5=30, h1=20)["usage"]
+
+
+def iterated(*iterations: dict[str, Any], uncached: int = 100) -> dict[str, Any]:
+    body = message(uncached, 10)
+    body["usage"]["iterations"] = [*iterations, {"type": "message"} | message(uncached, 10)["usage"]]
+    return body
+
+
+def test_what_a_compaction_used_is_paid_beside_the_sums() -> None:
+    # claude-sonnet-4-6 in a batch: 1.50 in, 0.15 read, 1.875 and 3 written, 7.50 out
+    plain = 100 * 1_500 + 10 * 7_500
+    compaction = 1_000 * 1_500 + 50 * 150 + 30 * 1_875 + 20 * 3_000 + 100 * 7_500
+    assert paid("anthropic", "claude-sonnet-4-6", "default", iterated()) == plain
+    assert paid("anthropic", "claude-sonnet-4-6", "default", iterated(COMPACTION, COMPACTION)) == plain + 2 * compaction
+
+
+def test_prompts_summed_beyond_a_tier_are_unpriced_since_none_of_them_may_be_so_long() -> None:
+    # claude-haiku-5-5 asks for more above 100,000 tokens
+    short, long = iterated(COMPACTION, uncached=98_000), iterated(COMPACTION, uncached=99_500)
+    assert paid("anthropic", "claude-haiku-5-5", "default", short) is not None
+    assert paid("anthropic", "claude-haiku-5-5", "default", long) is None
+
+
+@pytest.mark.parametrize("kind", ["advisor_message", "fallback_message", "of_next_year"])
+def test_what_another_model_did_is_unpriced(kind: str) -> None:
+    entry = {"type": kind, "model": "claude-opus-5-5"} | message(5, 5)["usage"]
+    assert paid("anthropic", "claude-sonnet-4-6", "default", iterated(entry)) is None
+
+
 def test_what_anthropic_ran_in_the_united_states_on_request_costs_a_tenth_more() -> None:
     body = message(300, 50)
     body["usage"]["inference_geo"] = "us"
@@ -80,6 +192,61 @@ def test_what_anthropic_ran_in_the_united_states_on_request_costs_a_tenth_more()
     assert cost is not None
     assert cost.list_nano == (300 * 4_000 + 50 * 20_000) * 11 // 10
     assert cost.paid_nano == (300 * 2_000 + 50 * 10_000) * 11 // 10
+
+
+# --- forms and names ---
+
+
+def in_snake_case(value: Any) -> Any:
+    if isinstance(value, list):
+        return [in_snake_case(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {"".join(f"_{c.lower()}" if c.isupper() else c for c in key): in_snake_case(of) for key, of in value.items()}
+
+
+@pytest.mark.parametrize("wrapped", [bytes, msgspec.Raw])
+def test_geminis_usage_is_the_same_in_either_spelling(wrapped: Any) -> None:
+    body = text(1_000, 100, cached=30, thoughts=20, tools=10)
+    body["candidates"] = [{"groundingMetadata": {"webSearchQueries": ["a_count"]}}]
+    body["usageMetadata"]["promptTokensDetails"] = [{"modality": "AUDIO", "tokenCount": 7}]
+    tokens = read_tokens("google", "generate", wrapped(json.dumps(body).encode()))
+    assert tokens is not None
+    assert (tokens.input, tokens.output, tokens.web_searches) == (1_010, 120, 1)
+    assert read_tokens("google", "generate", wrapped(json.dumps(in_snake_case(body)).encode())) == tokens
+    mixed = {"usageMetadata": in_snake_case(body["usageMetadata"]), "candidates": body["candidates"]}
+    assert read_tokens("google", "generate", wrapped(json.dumps(mixed).encode())) == tokens
+
+
+def test_geminis_counts_may_be_written_as_text() -> None:
+    body = {"usageMetadata": {"promptTokenCount": "1000", "candidatesTokenCount": "100"}}
+    assert paid("google", "gemini-2.5-flash", "generate", body) == paid(
+        "google", "gemini-2.5-flash", "generate", text(1_000, 100)
+    )
+
+
+@pytest.mark.parametrize("depth", [500, 5_000])
+def test_an_answer_nested_too_deeply_has_no_price_and_harms_nobody(depth: int) -> None:
+    nested = b'{"usage_metadata":{"prompt_token_count":1},"x":' + b"[" * depth + b"]" * depth + b"}"
+    read_tokens("google", "generate", nested)
+
+
+def test_a_model_by_its_full_name_at_google_has_its_price() -> None:
+    short, full = (price_usage("google", name, Tokens(input=9), NOW_MS) for name in (FLASH, f"models/{FLASH}"))
+    assert full == short is not None
+
+
+def test_usage_in_openais_shape_is_read_at_whosever_prices() -> None:
+    body = json.dumps(chat(1_000, 100)).encode()
+    cost = price("anthropic", "claude-haiku-4-5", "chat", body, NOW_MS)
+    assert cost is not None
+    assert cost.list_nano == 1_000 * 1_000 + 100 * 5_000
+
+
+def test_a_count_beyond_all_reason_is_no_crash() -> None:
+    cost = price_usage("openai", "gpt-5-mini", Tokens(output=10**26), NOW_MS)
+    assert cost is not None
+    assert cost.list_nano == 2_000 * 10**26
 
 
 # --- prices of one's own ---

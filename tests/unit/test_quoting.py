@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 
+from batchline.errors import UsageError
 from batchline.quoting import (
     BY_INPUT,
     BY_LIMIT,
     BY_OPTION,
+    BY_PARTS,
     FREE,
+    MOST_TOKENS,
     NO_OUTPUT,
+    PART_TOKENS,
     Estimate,
     Quote,
     Terms,
@@ -74,6 +78,55 @@ def test_each_request_is_priced_alone_so_that_only_long_prompts_pay_for_being_lo
 
 def test_a_token_is_four_bytes_of_the_body_rounded_up() -> None:
     assert estimate("chat", b'{"n":1234}', output_tokens=1) == Estimate(3, 1, BY_OPTION)
+
+
+BASE64 = "iVBORw0KGgo/" * 50_000
+CARRIED = {
+    "a picture at OpenAI": {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{BASE64}"}},
+    "a picture in responses": {"type": "input_image", "image_url": f"data:image/png;base64,{BASE64}"},
+    "a file at OpenAI": {"type": "file", "file": {"filename": "a.pdf", "file_data": BASE64}},
+    "sound at OpenAI": {"type": "input_audio", "input_audio": {"data": BASE64, "format": "wav"}},
+    "a document at Anthropic": {"source": {"type": "base64", "media_type": "application/pdf", "data": BASE64}},
+    "a picture at Gemini": {"inlineData": {"mimeType": "image/png", "data": BASE64}},
+    "a picture at Gemini, in the other spelling": {"inline_data": {"mime_type": "image/png", "data": BASE64}},
+}
+
+
+@pytest.mark.parametrize("part", CARRIED.values(), ids=CARRIED)
+def test_what_is_carried_in_base64_is_no_text(part: dict[str, Any]) -> None:
+    made = estimate("chat", body(messages=[{"content": [{"type": "text", "text": "what?"}, part, part]}]))
+    assert 2 * PART_TOKENS < made.input < 2 * PART_TOKENS + 200
+    assert made.parts
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"text": BASE64},
+        {"source": {"type": "text", "media_type": "text/plain", "data": "word " * 50_000}},
+        {"source": {"type": "text", "media_type": "text/plain", "data": BASE64}},
+        {"inlineData": {"mimeType": "text/csv", "data": BASE64}},
+        {"url": f"data:text/plain;base64,{BASE64}"},
+        {"input": {"format": "csv", "data": "a,b;" * 50_000}},
+        {"url": "data:image/png;base64,iVBORw0KGgo="},
+    ],
+)
+def test_text_is_text_wherever_it_stands(part: dict[str, Any]) -> None:
+    raw = body(messages=[{"content": [part]}])
+    made = estimate("chat", raw)
+    assert (made.input, made.parts) == (-(-len(raw) // 4), False)
+
+
+def test_what_images_were_taken_for_is_said_in_the_basis_where_there_are_any() -> None:
+    carrying, plain = (Estimate(9, 9, BY_OPTION, parts) for parts in (True, False))
+    made = quoted((terms("gpt-5-mini"), carrying, 1), (terms("gpt-5.4"), plain, 1))
+    assert {row.model: BY_PARTS in row.input_basis for row in made.rows} == {"gpt-5-mini": True, "gpt-5.4": False}
+
+
+@pytest.mark.parametrize("fields", [{"max_tokens": MOST_TOKENS + 1}, {"max_tokens": MOST_TOKENS, "n": 2}])
+def test_more_output_than_can_be_meant_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="of output; more than 1,000,000,000 cannot be meant"):
+        estimate("chat", body(**fields))
 
 
 @pytest.mark.parametrize(

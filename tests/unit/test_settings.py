@@ -152,6 +152,49 @@ def test_an_unknown_provider_is_told_with_the_known_ones() -> None:
     assert "'openai', 'anthropic' or 'gemini'" in line
 
 
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ("provider: openai, preset: azur", "s.yaml:3: accounts.x.preset: "),
+        ("provider: anthropic, preset: azure", "s.yaml:2: accounts.x: preset and completion_window are of OpenAI-"),
+        (
+            "provider: gemini, completion_window: 24h",
+            "s.yaml:2: accounts.x: preset and completion_window are of OpenAI-",
+        ),
+        ("provider: openai, completion_window: soon", "s.yaml:3: accounts.x.completion_window: "),
+        ("provider: openai, preset: azure, completion_window: 48h", "s.yaml:2: accounts.x: completion_window '48h' is"),
+        ("provider: openai, preset: groq, completion_window: 8d", "s.yaml:2: accounts.x: completion_window '8d' is"),
+        (
+            "provider: openai, preset: vllm, completion_window: 417d",
+            "s.yaml:2: accounts.x: completion_window '417d' is",
+        ),
+    ],
+)
+def test_what_a_service_does_not_offer_is_told_with_its_line(fields: str, says: str) -> None:
+    (line,) = problems({}, f"accounts:\n  x:\n    {{{fields}}}\n")
+    assert line.startswith(says)
+
+
+def test_an_unknown_preset_is_told_with_the_known_ones_and_a_window_with_those_that_are_offered() -> None:
+    (preset,) = problems({}, "accounts:\n  x:\n    provider: openai\n    preset: azur\n")
+    assert preset.startswith("s.yaml:4: ")
+    assert "'azure', 'groq' or 'vllm'" in preset
+    (window,) = problems({}, "accounts: {x: {provider: openai, preset: groq, completion_window: 8d}}")
+    assert window.endswith("is none that groq offers: 24h to 168h")
+
+
+def test_whose_prices_count_is_of_compatible_services() -> None:
+    text = "accounts: {x: {provider: openai, base_url: 'http://x', price_as: anthropic}}"
+    assert load({}, text).accounts["x"].price_as == "anthropic"
+    (line,) = problems({}, "accounts: {x: {provider: gemini, price_as: google}}")
+    assert line.endswith("price_as is of OpenAI-compatible services (provider: openai)")
+
+
+def test_without_a_preset_any_window_goes() -> None:
+    text = "accounts: {x: {provider: openai, base_url: 'http://x', completion_window: 3d}}"
+    assert load({}, text).accounts["x"].completion_window == "3d"
+
+
 def test_a_misspelt_account_in_the_environment_is_told_with_the_right_one() -> None:
     (line,) = problems({"BATCHLINE_ACCOUNTS__OPENIA__BASE_URL": "http://x"})
     assert line.startswith("BATCHLINE_ACCOUNTS__OPENIA__BASE_URL")

@@ -28,6 +28,10 @@ TELLING = 0.9
 """Share of a batch's rows that must have succeeded for its usage to tell something."""
 
 
+Unit = Literal["tokens", "requests"]
+"""What a budget counts."""
+
+
 class Limit(Protocol):
     """A budget as it is configured or documented."""
 
@@ -56,26 +60,16 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     requests: int | None = None
 
     @property
-    def unit(self) -> Literal["tokens", "requests"]:
+    def unit(self) -> Unit:
         """Return what this budget counts where a provider says that it is full."""
         return "requests" if self.requests and not self.tokens else "tokens"
 
 
 class Room(msgspec.Struct, frozen=True, kw_only=True):
-    """What is sent of a pool, and its limits as they are believed now."""
+    """Whether a batch fits into its budget now, and the limits of that as they are believed."""
 
     limits: Pool
-    tokens: int
-    requests: int
-    batches: int
-
-    def takes(self, *, tokens: int, requests: int) -> bool:
-        """Whether so much more may be sent. An empty budget takes anything: what is too large alone only the provider can say."""
-        limits = self.limits
-        fits_tokens = not limits.tokens or self.tokens + tokens <= limits.tokens
-        return self.batches == 0 or (
-            fits_tokens and (not limits.requests or self.requests + requests <= limits.requests)
-        )
+    fits: bool
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):

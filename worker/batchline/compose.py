@@ -20,7 +20,7 @@ from batchline.lanes import Lane, lane_name, parse_lane
 from batchline.providers import Facts, facts_of
 from batchline.reply_to import parse_reply_to
 from batchline.requests import MAX_ID_BYTES, Request
-from batchline.settings import Settings, parse_seconds
+from batchline.settings import FULL_NAME, Account, Settings, parse_seconds
 
 Deadline = str | float | int | datetime
 
@@ -196,6 +196,8 @@ def _built_lane(given: Draft, settings: Settings) -> Lane:
         routed = _routed(model, settings, given)
         account = routed[0] if account is None else account
         endpoint = routed[1] if endpoint is None else endpoint
+    if model.startswith(FULL_NAME):
+        model = _short(model, settings.accounts.get(account))
     name = lane_name(
         account=account,
         endpoint=endpoint,
@@ -214,6 +216,12 @@ def _routed(model: str, settings: Settings, given: Draft) -> tuple[str, str]:
         if given.account is None:
             raise
         raise UsageError(f"{error} (the account is given, the endpoint is not)") from None
+
+
+def _short(model: str, account: Account | None) -> str:
+    """Return a model by the name that its lane has: Gemini's are the same under their full name, ``models/…``."""
+    in_url = account is not None and not facts_of(account).names_model
+    return model.removeprefix(FULL_NAME) if in_url else model
 
 
 def _model_in(body: bytes, settings: Settings) -> str:

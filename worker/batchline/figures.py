@@ -21,6 +21,8 @@ from batchline.store.server import ServerFacts
 READS = 3
 """So often lanes and ledger are read in all, when lanes are pruned meanwhile."""
 IN_FLIGHT = frozenset({"submitting", "reconciling", "submitted", "ended"})
+DAY_S = 86_400
+"""The window that is reckoned with for batches of an account that the settings do not have any more."""
 LATE = 4
 """Results that their account lets expire soon are late once this part of their time is over: before that each batch would seem so."""
 
@@ -29,7 +31,8 @@ class Depth(msgspec.Struct, kw_only=True):
     """What is owed under one ``account:endpoint:model``: enqueued ever, pending, in flight, dead letters, and the oldest (unix ms).
 
     ``stuck`` batches made no progress for too long; the results of one vanish at ``results_gone_ms`` at the earliest (0: of none),
-    and one that runs expires with all that it did at ``all_lost_ms`` (0: none does). ``estimated`` tokens of input were expected
+    and one that runs expires with all that it did at ``all_lost_ms`` (0: none does). Of all, the window that its provider has for
+    it ends at ``window_ends_ms`` at the earliest. ``estimated`` tokens of input were expected
     of the batches that told something last, ``counted`` were used, with so many bytes in all as estimates take a token for.
     """
 
@@ -42,6 +45,7 @@ class Depth(msgspec.Struct, kw_only=True):
     stuck: int = 0
     results_gone_ms: int = 0
     all_lost_ms: int = 0
+    window_ends_ms: int = 0
     estimated: int = 0
     counted: int = 0
     counted_bytes: float = 0.0
@@ -51,7 +55,7 @@ class Depth(msgspec.Struct, kw_only=True):
         """Add what is owed under another name."""
         for name in ("enqueued", "pending", "in_flight", "dead", "stuck", "estimated", "counted", "counted_bytes"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in ("oldest_pending_ms", "oldest_batch_ms", "results_gone_ms", "all_lost_ms"):
+        for name in ("oldest_pending_ms", "oldest_batch_ms", "results_gone_ms", "all_lost_ms", "window_ends_ms"):
             setattr(self, name, _older(getattr(self, name), getattr(other, name)))
         self.states.update(other.states)
 
@@ -139,6 +143,19 @@ def results_gone_ms(batch: Batch, account: AccountSettings, *, now_ms: int) -> i
     return batch.submitted_ms + usual_s * 1000
 
 
+def window_ends_ms(batch: Batch, account: AccountSettings | None) -> int:
+    """Return when (unix ms) a provider should have answered an unsettled batch; 0: not known.
+
+    That is when the provider said that the batch expires. Where it said nothing or does not end a batch then (Azure), and before
+    the submission, it is the account's window, counted from the submission or the cut.
+    """
+    known = facts_of(account) if account else None
+    if batch.expires_ms and (known is None or known.window_ends_it):
+        return batch.expires_ms
+    since_ms = batch.submitted_ms or batch.cut_ms
+    return since_ms + (known.window_s if known else DAY_S) * 1000 if since_ms else 0
+
+
 def _add_batch(depth: Depth, batch: Batch, account: AccountSettings | None, now_ms: int) -> None:
     depth.states[batch.state] += 1
     depth.stuck += batch.stuck_since > 0
@@ -147,6 +164,7 @@ def _add_batch(depth: Depth, batch: Batch, account: AccountSettings | None, now_
     if account and batch.state == "submitted" and facts_of(account).expiry_loses_all:
         depth.all_lost_ms = _older(depth.all_lost_ms, batch.expires_ms)
     depth.oldest_batch_ms = _older(depth.oldest_batch_ms, batch.cut_ms)
+    depth.window_ends_ms = _older(depth.window_ends_ms, window_ends_ms(batch, account))
     if batch.state in IN_FLIGHT:
         carried = batch.requests + batch.riders - batch.succeeded - batch.failed - batch.cancelled - batch.retried
         depth.in_flight += max(0, carried)

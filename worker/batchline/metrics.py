@@ -97,6 +97,11 @@ def _depths(sheet: Sheet, now_ms: int) -> Iterator[Metric]:
     flying = GaugeMetricFamily("batchline_requests_in_flight", "Requests in batches at a provider", labels=LANE)
     waiting = GaugeMetricFamily("batchline_oldest_pending_seconds", "Age of the oldest pending request", labels=LANE)
     oldest = GaugeMetricFamily("batchline_oldest_batch_seconds", "Age of the oldest unsettled batch", labels=LANE)
+    overdue = GaugeMetricFamily(
+        "batchline_batches_overdue_seconds",
+        "For how long an unsettled batch is past the end of its provider's window at the most, 0: none is",
+        labels=LANE,
+    )
     stuck = GaugeMetricFamily("batchline_batches_stuck", "Batches without progress for too long", labels=LANE)
     vanish = GaugeMetricFamily(
         "batchline_results_expire_timestamp_seconds",
@@ -118,13 +123,14 @@ def _depths(sheet: Sheet, now_ms: int) -> Iterator[Metric]:
         flying.add_metric(lane, depth.in_flight)
         waiting.add_metric(lane, _age_s(depth.oldest_pending_ms, now_ms))
         oldest.add_metric(lane, _age_s(depth.oldest_batch_ms, now_ms))
+        overdue.add_metric(lane, _age_s(depth.window_ends_ms, now_ms))
         stuck.add_metric(lane, depth.stuck)
         vanish.add_metric(lane, depth.results_gone_ms / 1000)
         lost.add_metric(lane, depth.all_lost_ms / 1000)
         dead.add_metric(lane, depth.dead)
         for state in STATES:
             states.add_metric((*lane, state), depth.states[state])
-    yield from (enqueued, pending, flying, waiting, oldest, stuck, vanish, lost, dead, states)
+    yield from (enqueued, pending, flying, waiting, oldest, overdue, stuck, vanish, lost, dead, states)
 
 
 def _outcomes(sheet: Sheet) -> Iterator[Metric]:

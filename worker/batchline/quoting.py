@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
 import msgspec
 
+from batchline.errors import UsageError
 from batchline.money import Tokens, price_basis, price_usage
 from batchline.settings.prices import PriceOverride
 
 BYTES_PER_TOKEN = 4
 """Of a request's body as it is sent, English text in JSON; the worker estimates with the same until answers correct it."""
 
+MOST_TOKENS = 10**9
+"""Of one request, in and out each: far beyond what any model takes."""
+
+PART_TOKENS = 1_600
+"""Of each image, sound or file that a body carries in base64: what a large image has at Anthropic, its newest models apart.
+
+Sizes are not looked at: less at OpenAI and Gemini mostly, more for long documents. Source: platform.claude.com/docs/en/build-with-claude/vision
+"""
+
+BY_PARTS = f"{PART_TOKENS:,} for each image, sound or file in base64, whatever its size"
 BY_BYTES = f"estimated: a token for each {BYTES_PER_TOKEN} bytes of the body"
 BY_OPTION = "as given"
 BY_LIMIT = "upper bound: the body's own limit on its output"
@@ -43,11 +55,12 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """Tokens of one request, and on what basis its output is known."""
+    """Tokens of one request, and on what basis its output is known; ``parts``: whether its input counts images or files."""
 
     input: int
     output: int
     output_basis: str
+    parts: bool = False
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,14 +120,59 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
 def estimate(
     endpoint: str, body: bytes, *, input_tokens: int | None = None, output_tokens: int | None = None
 ) -> Estimate:
-    """Estimate the tokens of a request from its body, or take them as given."""
-    tokens = -(-len(body) // BYTES_PER_TOKEN) if input_tokens is None else input_tokens
+    """Estimate the tokens of a request from its body, or take them as given.
+
+    Raises UsageError for one that asks for more output than ``MOST_TOKENS``.
+    """
+    document = msgspec.json.decode(body)
+    parts = [len(part) for part in _parts(document)] if input_tokens is None else []
+    text = max(0, len(body) - sum(parts))
+    tokens = -(-text // BYTES_PER_TOKEN) + len(parts) * PART_TOKENS if input_tokens is None else input_tokens
+    output, basis = _output(endpoint, document, tokens, output_tokens)
+    if output > MOST_TOKENS:
+        raise UsageError(f"it asks for {output:,} tokens of output; more than {MOST_TOKENS:,} cannot be meant")
+    return Estimate(tokens, output, basis, bool(parts))
+
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/=_-]{256}")
+"""How a part begins; what is shorter is counted as text."""
+_DATA_URL = re.compile(r"data:(?!text/)[^,]{0,200};base64,")
+_FORMATS = ("media_type", "mimeType", "mime_type", "format")
+
+
+def _parts(value: Any) -> Iterator[str]:
+    """Yield what a body carries in base64: ``data:`` URLs, and ``data`` beside its format (Anthropic, Gemini, OpenAI's sound)."""
+    if isinstance(value, list):
+        for each in value:
+            yield from _parts(each)
+    if not isinstance(value, dict):
+        return
+    for name, each in value.items():
+        if not isinstance(each, str):
+            yield from _parts(each)
+        elif _carries(name, each, value):
+            yield each
+
+
+def _carries(name: str, text: str, beside: Mapping[str, Any]) -> bool:
+    """Tell whether a field holds base64 of something that is no text."""
+    if url := _DATA_URL.match(text):
+        return _BASE64.match(text, url.end()) is not None
+    if not _BASE64.match(text):
+        return False
+    if name == "file_data":
+        return True
+    formats = [beside[each] for each in _FORMATS if isinstance(beside.get(each), str)]
+    return name == "data" and any(not each.startswith("text/") for each in formats)
+
+
+def _output(endpoint: str, document: Mapping[str, Any], tokens: int, given: int | None) -> tuple[int, str]:
     if endpoint in _WITHOUT_OUTPUT:
-        return Estimate(tokens, 0, NO_OUTPUT)
-    if output_tokens is not None:
-        return Estimate(tokens, output_tokens, BY_OPTION)
-    limit = _limit(endpoint, msgspec.json.decode(body))
-    return Estimate(tokens, tokens, BY_INPUT) if limit is None else Estimate(tokens, limit, BY_LIMIT)
+        return 0, NO_OUTPUT
+    if given is not None:
+        return given, BY_OPTION
+    limit = _limit(endpoint, document)
+    return (tokens, BY_INPUT) if limit is None else (limit, BY_LIMIT)
 
 
 def _limit(endpoint: str, body: Mapping[str, Any]) -> int | None:
@@ -179,7 +237,7 @@ def _row(
         batch_nano=None if batch is None else round(batch * scale),
         list_basis=list_basis,
         batch_basis=batch_basis,
-        input_basis=input_basis,
+        input_basis=f"{input_basis}; {BY_PARTS}" if any(each.parts for each in group) else input_basis,
         output_bases={basis: round(count * scale) for basis, count in bases.items()},
     )
 

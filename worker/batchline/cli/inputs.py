@@ -88,7 +88,12 @@ def _check_options(options: Options, now_ms: int) -> None:
 
 def read_drafts(path: Path, options: Options) -> Iterator[Draft]:
     """Yield a file's requests as drafts. Raises UsageError."""
-    return (given for _, given in _read(path, options, lambda _: None))
+    return (given for _, given in numbered_drafts(path, options))
+
+
+def numbered_drafts(path: Path, options: Options) -> Iterator[tuple[int, Draft]]:
+    """Yield a file's requests as drafts, each with the number of its line. Raises UsageError."""
+    return _read(path, options, lambda _: None)
 
 
 def _read(path: Path, options: Options, seen: Callable[[bytes], object]) -> Iterator[tuple[int, Draft]]:
@@ -171,7 +176,12 @@ def _batch_line(fields: Fields) -> tuple[dict[str, str], Fields]:
     if "method" in fields and _text(fields["method"], "method") != "POST":
         raise FieldError("method", "is not POST")
     url = _text(fields["url"], "url")
-    known = {endpoint.path: name for kind in PROVIDERS for name, endpoint in facts(kind).endpoints.items()}
+    known = {
+        endpoint.path: name
+        for kind in PROVIDERS
+        for name, endpoint in facts(kind).endpoints.items()
+        if endpoint.path.startswith("/")  # Gemini's name the model, and are no URLs of such a line
+    }
     if url not in known:
         raise FieldError("url", f"is none of {', '.join(known)}")
     texts = {"id": _text(fields["custom_id"], "custom_id"), "endpoint": known[url]}

@@ -14,10 +14,11 @@ import typer
 from rich.console import Console
 
 from batchline.cli.console import out, table
-from batchline.cli.inputs import Options, check_input, read_drafts
+from batchline.cli.inputs import Options, check_input, numbered_drafts
+from batchline.errors import UsageError
 from batchline.lanes import parse_lane
 from batchline.providers import facts_of
-from batchline.quoting import BY_BYTES, BY_OPTION, Estimate, Quote, Row, Terms, estimate, quote
+from batchline.quoting import BY_BYTES, BY_OPTION, MOST_TOKENS, Estimate, Quote, Row, Terms, estimate, quote
 from batchline.report.amounts import exact
 from batchline.requests import usd
 from batchline.settings import Settings, load_settings
@@ -25,6 +26,7 @@ from batchline.settings.prices import price_for
 
 UNPRICED = "unpriced"
 TOTAL = "total"
+MOST_REQUESTS = 10**12
 LEFT_OUT = "fees of tools and what a prompt cache saves are not in it"
 
 
@@ -37,19 +39,26 @@ def command(
     source: Annotated[Path, typer.Argument(metavar="INPUT.jsonl", help="One request a line, as for `run`.")],
     model: Annotated[str | None, typer.Option(help="The model of all requests, whatever the lines say.")] = None,
     input_tokens: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Input tokens of each request, in place of the estimate.")
+        int | None,
+        typer.Option(
+            min=0, max=MOST_TOKENS, metavar="N", help="Input tokens of each request, in place of the estimate."
+        ),
     ] = None,
     output_tokens: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Output tokens of each request, in place of the bound.")
+        int | None,
+        typer.Option(min=0, max=MOST_TOKENS, metavar="N", help="Output tokens of each request, in place of the bound."),
     ] = None,
     requests: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="So many requests in all, of which the file is a sample.")
+        int | None,
+        typer.Option(
+            min=1, max=MOST_REQUESTS, metavar="N", help="So many requests in all, of which the file is a sample."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Show what a file of requests would cost at list price and in batches. Needs no key, no store and no network.
 
-    Input is estimated at four bytes of a request's body a token. Output is the most that each body allows (max_tokens and
+    Input is estimated at four bytes of a request's body a token, and the same for every image or file that it carries. Output is the most that each body allows (max_tokens and
     its like), or as much as its input where it sets no limit. Whatever is better known can be given for all requests.
     """
     settings = load_settings()
@@ -58,8 +67,11 @@ def command(
     checked = check_input(source, settings, options, now_ms=now_ms)
     terms = [_terms(settings, lane) for lane in checked.lanes]
     counted: Counter[tuple[int, Estimate]] = Counter()
-    for given, lane in zip(read_drafts(source, options), checked.ids.values(), strict=True):
-        each = estimate(terms[lane].endpoint, given.body, input_tokens=input_tokens, output_tokens=output_tokens)
+    for (number, given), lane in zip(numbered_drafts(source, options), checked.ids.values(), strict=True):
+        try:
+            each = estimate(terms[lane].endpoint, given.body, input_tokens=input_tokens, output_tokens=output_tokens)
+        except UsageError as error:
+            raise UsageError(f"{source}:{number}: {error}") from None
         counted[lane, each] += 1
     basis = BY_BYTES if input_tokens is None else BY_OPTION
     made = quote(terms, counted, when_ms=now_ms, requests=requests, input_basis=basis)

@@ -48,7 +48,9 @@ class Doorbells(Protocol):
 
 def tick_accumulate(context: Context, doorbells: Doorbells) -> None:
     """Look at all lanes in pages, walk those with news, let those that are due take turns; then ring for batches on the agenda."""
-    turns.take(list(_lines(context)), partial(_cut, context, doorbells), partial(_goes_on, context))
+    turns.take(
+        list(_lines(context)), partial(_cut, context, doorbells), partial(_goes_on, context), now_ms=context.clock()
+    )
     for batch_id in context.store.batches.ring(keys.AGENDA_ACCUMULATE, now_ms=context.clock()):
         doorbells.submit(batch_id)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 
+from batchline.budgets import Unit
 from batchline.engine import transitions
 from batchline.engine.context import Context, Target
 from batchline.errors import ProviderError
@@ -25,7 +26,7 @@ def no_room(context: Context, where: Target, batch: Batch, error: ProviderError)
 
     Where the provider says how long to wait (Retry-After), it means the key and not this budget: the account waits.
     """
-    lower(context, where, batch, told=None)
+    lower(context, where, batch, unit=where.pool.unit)
     times = batch.busy + 1
     context.store.batches.note(batch, busy=times)
     if error.retry_after_s:
@@ -33,13 +34,17 @@ def no_room(context: Context, where: Target, batch: Batch, error: ProviderError)
     return context.clock() + int(wait_s(times) * 1000)
 
 
-def lower(context: Context, where: Target, batch: Batch, *, told: int | None) -> int:
-    """Believe in a lower limit of the batch's budget; ``told`` is what the provider named. Returns it, 0 if nothing was learned."""
+def lower(context: Context, where: Target, batch: Batch, *, unit: Unit, told: int | None = None) -> int:
+    """Believe in a lower limit of the batch's budget; ``told`` is what the provider named. Returns it, 0 if nothing was learned.
+
+    ``unit``: what the provider counts.
+    """
     limit = context.store.accounts.lower(
         batch,
         where.pool,
         tokens=batch.sent_tokens,
         requests=batch.rows,
+        unit=unit,
         told=told,
         now_ms=context.clock(),
         told_for_s=TOLD_FOR_S,
@@ -50,7 +55,7 @@ def lower(context: Context, where: Target, batch: Batch, *, told: int | None) ->
             "budget.lowered",
             account=batch.account,
             pool=where.pool.name,
-            unit=where.pool.unit,
+            unit=unit,
             limit=limit,
             told=told,
             batch=batch.id,

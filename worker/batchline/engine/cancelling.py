@@ -54,14 +54,12 @@ def cancel_request(context: Context, lane: str, request: str) -> Cancelled:
 
 def answer_waiting(context: Context, where: Target, batch: Batch) -> None:
     """Answer the requests of a batch in ``cut`` that were cancelled: it may wait for room for hours before it is rendered."""
-    asked = context.store.settling.cancels(batch.lane)
-    if not asked:
-        return
     now_ms = context.clock()
-    owed = [entry for entry in context.store.settling.owed(batch.lane, asked) if entry]
-    # Those that another batch carries are skipped by the script: an answer of this kind is the carrier's alone.
-    ended = [answers.cancelled(read_envelope(each, where.lane), batch, now_ms=now_ms, sent=False) for each in owed]
-    context.store.settling.settle(where.lane, ended, batch=batch, route="batch", now_ms=now_ms)
+    for asked in context.store.settling.cancels(batch.lane):
+        owed = [entry for entry in context.store.settling.owed(batch.lane, asked) if entry] if asked else []
+        # Those that another batch carries are skipped by the script: an answer of this kind is the carrier's alone.
+        ended = [answers.cancelled(read_envelope(each, where.lane), batch, now_ms=now_ms, sent=False) for each in owed]
+        context.store.settling.settle(where.lane, ended, batch=batch, route="batch", now_ms=now_ms)
 
 
 def cancel_batch(context: Context, batch_id: str) -> tuple[str, Cancelled]:

@@ -99,7 +99,7 @@ def _wait_for_room(context: Context, where: Target, batch: Batch, refusal: Refus
     context.store.batches.note(batch, busy=times)
     wait_s = budgets.wait_s(times)
     if refusal.code in QUEUE_FULL:
-        budgets.lower(context, where, batch, told=refusal.limit)
+        budgets.lower(context, where, batch, unit="tokens", told=refusal.limit)
     too_large = refusal.code in QUEUE_FULL and _may_be_too_large(context, where, batch, refusal, times=times)
     again_ms = context.clock() + int(wait_s * 1000)
     context.store.batches.again(batch, not_before_ms=again_ms, reason=refusal.code)

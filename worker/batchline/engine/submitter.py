@@ -89,7 +89,7 @@ def _submit_or_hand_back(context: Context, where: Target, batch: Batch, store: s
 
 def _submit_cut(context: Context, where: Target, batch: Batch, store: str) -> None:
     """Render the batch, upload it, put the intent on record and create it."""
-    room = context.store.accounts.room(batch.account, where.pool, besides=batch.id, now_ms=context.clock())
+    room = context.store.accounts.room(batch, where.pool, now_ms=context.clock())
     if _waits_for_room(context, where, batch, room):
         return
     _let_ride(context, where, batch)
@@ -122,15 +122,10 @@ def _submit_cut(context: Context, where: Target, batch: Batch, store: str) -> No
 
 def _waits_for_room(context: Context, where: Target, batch: Batch, room: Room) -> bool:
     """Put a batch back whose budget has no room, before it is rendered in vain. One that is to be cancelled needs none."""
-    caps = _caps(room)
-    if (
-        where.account is None
-        or batch.cancel_ms
-        or room.takes(tokens=_part(batch.tokens, caps.tokens), requests=_part(batch.requests, caps.requests))
-    ):
+    if where.account is None or batch.cancel_ms or room.fits:
         return False
     cancelling.answer_waiting(context, where, batch)
-    log.debug("batch.waits_for_room", batch=batch.id, lane=batch.lane, pool=where.pool.name, sent=room.tokens)
+    log.debug("batch.waits_for_room", batch=batch.id, lane=batch.lane, pool=where.pool.name)
     context.store.batches.release(batch, agenda=keys.AGENDA_ACCUMULATE, next_ms=context.clock() + NO_ROOM_MS)
     return True
 
@@ -139,10 +134,6 @@ def _caps(room: Room) -> Pool:
     """Return what one batch may have of its budget."""
     limits = room.limits
     return Pool(name=limits.name, tokens=most_in_range(limits.tokens), requests=most_in_range(limits.requests))
-
-
-def _part(estimate: int, cap: int | None) -> int:
-    return max(1, min(estimate, cap or estimate))
 
 
 def _is_inline(where: Target) -> bool:

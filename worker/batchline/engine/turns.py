@@ -43,11 +43,14 @@ Cut = Callable[[Line, bool], CutAnswer]
 Next = Callable[[Line], bool]
 
 
-def take(lines: list[Line], cut: Cut, go_on: Next) -> None:
-    """Let lanes take turns until none of them gets room. ``go_on`` walks a lane that was cut on, and says whether it is due again."""
+def take(lines: list[Line], cut: Cut, go_on: Next, *, now_ms: int) -> None:
+    """Let lanes take turns until none of them gets room. ``go_on`` walks a lane that was cut on, and says whether it is due again.
+
+    A time ahead of ``now_ms`` counts as now: another worker's clock must not put a lane last.
+    """
     short: set[Budget] = set()
     full: set[Budget] = set()
-    waiting = sorted(lines, key=lambda line: (max(line.seen.cut_ms, line.seen.since_ms), line.seen.lane))
+    waiting = sorted(lines, key=lambda line: (min(now_ms, max(line.seen.cut_ms, line.seen.since_ms)), line.seen.lane))
     while waiting:
         waiting = [line for line in waiting if alone(line.seen.lane, lambda: _turn(line, short, full, cut, go_on))]  # noqa: B023 - called at once
 
@@ -65,11 +68,12 @@ def alone(lane: str, step: Callable[[], bool]) -> bool:
 
 def _turn(line: Line, short: set[Budget], full: set[Budget], cut: Cut, go_on: Next) -> bool:
     budget = (line.where.lane.account, line.limits.name)
-    if budget in full:
+    # What is larger than the sliver has nothing to get where only that is to be had.
+    if budget in full or (budget in short and not _is_small(line)):
         return False
     answer = cut(line, budget in short)
     if answer in NO_ROOM:
-        (full if budget in short and _is_small(line) else short).add(budget)
+        (full if budget in short else short).add(budget)
     if answer != "cut":
         log.debug("lane.not_cut", lane=line.seen.lane, reason=answer, requests=line.seen.requests)
         return False

@@ -101,4 +101,4 @@ def _cache(tokens: Tokens, as_paid: Callable[[Tokens], Decimal | None]) -> tuple
 
 
 def _nano(dollars: Decimal) -> int:
-    return int((dollars * NANO).quantize(Decimal(1), ROUND_HALF_EVEN))
+    return int((dollars * NANO).to_integral_value(ROUND_HALF_EVEN))

@@ -94,6 +94,12 @@ LONG_WRITES: Mapping[tuple[str, str], Decimal] = {("openai", "gpt-6.1-terra"): D
 Where it is not known, such usage has no price. Source: developers.openai.com/api/docs/pricing ($2.50 against $1.25)
 """
 
+SEARCHED_ONCE: Mapping[str, str] = {"google": "gemini-2*"}
+"""Models (a glob) at which web searches are paid once for each grounded prompt; elsewhere each of them is paid.
+
+Source: ai.google.dev/gemini-api/docs/pricing: from Gemini 3 on for each search query, before that for each grounded prompt
+"""
+
 US_ONLY = Decimal("1.1")
 """Anthropic's factor on all token prices when a request asked to be run in the United States (``inference_geo``).
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from batchline.money.gaps import EARLIER, LONG_WRITES, US_ONLY, WHOLE, Shares, gap_of
+from batchline.money.gaps import EARLIER, LONG_WRITES, SEARCHED_ONCE, US_ONLY, WHOLE, Shares, gap_of
 from batchline.money.usage import Tokens
 from batchline.settings.prices import PriceOverride
 
@@ -50,12 +51,22 @@ class Rates(msgspec.Struct, frozen=True):
     output: Decimal
 
 
+class Fees(msgspec.Struct, frozen=True, kw_only=True):
+    """US dollars for one search in the web and in files; None where it is not known. ``once``: web searches are paid once a prompt.
+
+    Fees are the same in a batch.
+    """
+
+    web: Decimal | None = None
+    files: Decimal | None = None
+    once: bool = False
+
+
 class Price(msgspec.Struct, frozen=True, kw_only=True):
     """The price of a model. ``shares`` is what is paid of it.
 
     ``tiers``: highest first; empty where only the library can tell. ``modal``: what has a price of its own besides text, by the names
-    of ``Tokens.modal``. ``search``: US dollars for one web search. ``batch``: whether the library's batch rates are meant.
-    ``basis`` says for people where the price is from.
+    of ``Tokens.modal``. ``batch``: whether the library's batch rates are meant. ``basis`` says for people where the price is from.
     """
 
     provider: str
@@ -63,7 +74,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     tiers: tuple[Rates, ...]
     shares: Shares = WHOLE
     modal: frozenset[str] = frozenset()
-    search: Decimal | None = None
+    fees: Fees = Fees()
     batch: bool = False
     basis: str = LIST
 
@@ -118,9 +129,19 @@ def usd(price: Price, tokens: Tokens, minute: int) -> Decimal | None:
         return None
     if tokens.us_only:
         dollars *= US_ONLY
-    if not tokens.web_searches:
-        return dollars
-    return None if price.search is None else dollars + tokens.web_searches * price.search
+    fees = _searched(price.fees, tokens)
+    return None if fees is None else dollars + fees
+
+
+def _searched(fees: Fees, tokens: Tokens) -> Decimal | None:
+    """Return what a response's searches cost; None where a fee is not known."""
+    in_web = min(1, tokens.web_searches) if fees.once else tokens.web_searches
+    dollars = _NOTHING
+    for calls, fee in ((in_web, fees.web), (tokens.file_searches, fees.files)):
+        if calls and fee is None:
+            return None
+        dollars += calls * (fee or _NOTHING)
+    return dollars
 
 
 def _by_rates(price: Price, tokens: Tokens) -> Decimal | None:
@@ -129,6 +150,8 @@ def _by_rates(price: Price, tokens: Tokens) -> Decimal | None:
     if uncached < 0 or short < 0:  # contradicts itself: better no price than a wrong one
         return None
     rates = next(tier for tier in price.tiers if tokens.input > tier.above)
+    if tokens.summed and rates is not price.tiers[-1]:  # nothing tells whether one of the prompts was so long
+        return None
     shares = price.shares
     dollars = uncached * rates.input * shares.input + tokens.output * rates.output * shares.output
     if tokens.cache_read or tokens.cache_write:
@@ -148,6 +171,8 @@ def _find(provider: str, model: str) -> tuple[Provider, ModelInfo] | None:
     from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
 
     known = _LIBRARY.get(provider, provider)
+    if provider == "google":
+        model = model.removeprefix("models/")  # the full name of the same
     home = next((each for each in get_snapshot().providers if each.id == known), None)
     info = home.find_model(model) if home else None
     return (home, info) if home and info else None
@@ -171,13 +196,21 @@ def _batch_rates(info: ModelInfo, minute: int | None) -> dict[str, Any]:
 
 
 def _price(provider: str, info: ModelInfo, prices: Mapping[str, Any]) -> Price:
-    searches = prices.get("web_searches_kcount")
     return Price(
         provider=provider,
         model=info.id,
         tiers=tuple(_tiers(prices, LONG_WRITES.get((provider, info.id)), provider)),
         modal=frozenset(key.replace("_mtok", "_tokens") for key in prices if _is_modal(key)),
-        search=searches / 1000 if isinstance(searches, Decimal) else None,
+        fees=_fees(provider, info, prices),
+    )
+
+
+def _fees(provider: str, info: ModelInfo, prices: Mapping[str, Any]) -> Fees:
+    web, files = (prices.get(f"{kind}_searches_kcount") for kind in ("web", "storage"))
+    return Fees(
+        web=web / 1000 if isinstance(web, Decimal) else None,
+        files=files / 1000 if isinstance(files, Decimal) else None,
+        once=fnmatchcase(info.id, SEARCHED_ONCE.get(provider, "")),
     )
 
 
@@ -277,12 +310,11 @@ def _overridden(
     share = override.batch_share
     if share is None:
         share = _HALF if discount is None else 1 - discount
-    searches = _prices(found[1], minute).get("web_searches_kcount") if found else None
     return Price(
         provider="",
         model=override.match,
         tiers=(rates,),
         shares=Shares.of_all(share) if batch else WHOLE,
-        search=searches / 1000 if isinstance(searches, Decimal) else None,
+        fees=_fees(found[0].id, found[1], _prices(found[1], minute)) if found else Fees(),
         basis=OVERRIDE + override.match,
     )

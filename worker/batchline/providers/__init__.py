@@ -44,6 +44,7 @@ def options_of(account: Account) -> Options:
         max_bytes=account.max_batch_bytes,
         inline=account.inline,
         base_url=account.base_url,
+        price_as=account.price_as,
         files_expire_s=None if account.files_expire is None else int(account.files_expire),
     )
 

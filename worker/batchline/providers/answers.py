@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from batchline.errors import Permanent, Retryable
-from batchline.providers.failures import is_request_at_fault, read_error
+from batchline.providers.failures import is_nobody_home, is_request_at_fault, read_error
 from batchline.providers.lines import BadLine, LineTooLong, decode_line
 from batchline.providers.protocol import Result
 from batchline.requests import Usage
@@ -50,7 +50,7 @@ def answered(content: bytes, usage_of: Callable[[bytes], Usage | None]) -> Resul
 def rejected(status: int, content: bytes) -> Result | None:
     """Return the result of a realtime call whose request was refused for good, None where something else is at fault."""
     told = read_error(content)
-    if not is_request_at_fault(status, told) or status == 403:
+    if not is_request_at_fault(status, told) or status == 403 or is_nobody_home(status, told):
         return None
     return Result(
         custom_id="",

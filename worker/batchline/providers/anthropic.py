@@ -27,7 +27,9 @@ from batchline.providers.anthropic_wire import (
 )
 from batchline.providers.checks.anthropic import check
 from batchline.providers.failures import CONNECT_S, READ_S, CallRules, Keyed, timeouts, translated
+from batchline.providers.fences import CHUNK, Fence
 from batchline.providers.lines import split_lines
+from batchline.providers.paging import Pages
 from batchline.providers.protocol import (
     AccountAccess,
     Created,
@@ -81,15 +83,13 @@ LIST_MARGIN_S = 120
 """How much older than the intent a batch may look, in seconds, and still be ours: the clocks differ."""
 
 _BATCHES = "/v1/messages/batches"
-_CHUNK = 256 * 1024
 _RESULTS_READ_S = 120.0
 
 
-class RequestsBody:
+class RequestsBody(Fence):
     """The create call's JSON body, streamed from the rows' file: a list, in which commas stand for the line feeds.
 
-    ``complete`` is True from the moment at which the closing brackets may have left; without them nothing was created.
-    Iterating raises TimeoutError past ``deadline`` (seconds of ``clock``).
+    Without the closing brackets nothing was created. Iterating raises TimeoutError past ``deadline``.
     """
 
     HEAD = b'{"requests":['
@@ -97,13 +97,12 @@ class RequestsBody:
 
     def __init__(self, rows: BinaryIO, *, deadline: float, clock: Callable[[], float]) -> None:
         self._rows = rows
-        self._deadline = deadline
-        self._clock = clock
+        self.deadline = deadline
+        self.clock = clock
         end = rows.seek(0, io.SEEK_END)
         rows.seek(max(end - 1, 0))
         self._size = end - (rows.read(1) == b"\n")
         self.length = len(self.HEAD) + self._size + len(self.TAIL)
-        self.complete = False
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the body in chunks of at most 256 kB."""
@@ -111,19 +110,15 @@ class RequestsBody:
         self._rows.seek(0)
         left = self._size
         while left:
-            chunk = self._rows.read(min(_CHUNK, left))
+            chunk = self._rows.read(min(CHUNK, left))
             if not chunk:
                 raise EOFError("the file of rows became shorter while it was sent")
             left -= len(chunk)
-            self._check()
+            self.check()
             yield chunk.replace(b"\n", b",")
-        self._check()
+        self.check()
         self.complete = True
         yield self.TAIL
-
-    def _check(self) -> None:
-        if self._clock() > self._deadline:
-            raise TimeoutError("the call's time is over")
 
 
 class AnthropicProvider:
@@ -187,6 +182,7 @@ class AnthropicProvider:
 
         # A frozen worker that wakes up may be taken for dead by then: the last bytes must not leave after ``send_by``.
         body = RequestsBody(rows, deadline=min(self._clock() + timeout_s * 0.5, job.send_by), clock=self._clock)
+        body.answer_by = self._clock() + timeout_s
         limits = timeouts(timeout_s * 0.4, connect_s=min(CONNECT_S, timeout_s * 0.1), write_s=timeout_s * 0.1)
         headers = _beta(job.beta) | _version(job.version) | {"Content-Length": str(body.length)}
         with self._calling("create", Ambiguous, Ambiguous, complete=lambda: body.complete) as client:
@@ -194,7 +190,7 @@ class AnthropicProvider:
                 _BATCHES,
                 content=body,
                 cast_to=httpx2.Response,
-                options={"headers": headers, "timeout": limits, "follow_redirects": False},
+                options={"headers": headers, "timeout": limits},
             )
             return created_of(parse_batch(answer.content))
 
@@ -230,16 +226,17 @@ class AnthropicProvider:
 
     def _pages(self) -> Iterator[list[Batch]]:
         after: str | None = None
-        more = True
+        more, seen = True, Pages()
         while more:
             query: dict[str, object] = {"limit": 100} | ({"after_id": after} if after else {})
             with self._calling("find") as client:
                 answer = client.messages.batches.with_raw_response.list(extra_query=query)
                 page = PAGE.decode(answer.http_response.content)
+            if not seen.brings_news(each.id for each in page.data):
+                return
             yield page.data
-            last = page.last_id or (page.data[-1].id if page.data else None)
-            more = page.has_more and last is not None and last != after
-            after = last
+            after = page.last_id or (page.data[-1].id if page.data else None)
+            more = page.has_more and seen.goes_on(after)
 
     def poll(self, provider_id: str) -> Progress:
         """Ask how a batch is doing."""
@@ -329,6 +326,8 @@ class AnthropicProvider:
     def _build(self, key: str) -> anthropic.Anthropic:
         import anthropic  # noqa: PLC0415
 
+        from batchline.providers.transport import line_of  # noqa: PLC0415
+
         # The engine owns all retries. The address is always given: one in the environment would hold for every account.
         return anthropic.Anthropic(
             api_key=key,
@@ -336,6 +335,7 @@ class AnthropicProvider:
             max_retries=0,
             timeout=timeouts(READ_S),
             default_headers={"anthropic-version": VERSION},
+            http_client=line_of(anthropic.DefaultHttpxClient),
         )
 
 

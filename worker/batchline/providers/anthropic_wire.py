@@ -71,8 +71,16 @@ class _Tokens(msgspec.Struct, frozen=True):
     cache_read_input_tokens: int | None = None
 
 
+class _Iteration(_Tokens, frozen=True):
+    type: str | None = None
+
+
+class _Usage(_Tokens, frozen=True):
+    iterations: list[_Iteration] | None = None
+
+
 class _Message(msgspec.Struct, frozen=True):
-    usage: _Tokens | None = None
+    usage: _Usage | None = None
 
 
 _BATCH = msgspec.json.Decoder(Batch)
@@ -124,17 +132,22 @@ def progress_of(batch: Batch) -> Progress:
 
 
 def usage_of(body: bytes | msgspec.Raw) -> Usage | None:
-    """Return the tokens that a message counts; ``input_tokens`` there leaves out what was written to or read from caches."""
+    """Return the tokens that a message counts; ``input_tokens`` there leaves out what was written to or read from caches.
+
+    What compactions used stands beside the sums, not in them. Source: platform.claude.com/docs/en/build-with-claude/compaction
+    """
     try:
-        tokens = _MESSAGE.decode(body).usage
+        usage = _MESSAGE.decode(body).usage
     except msgspec.DecodeError:
         return None
-    if tokens is None:
+    if usage is None:
         return Usage()
-    write, read = tokens.cache_creation_input_tokens or 0, tokens.cache_read_input_tokens or 0
+    every: list[_Tokens] = [usage, *(each for each in usage.iterations or () if each.type == "compaction")]
+    write = sum(each.cache_creation_input_tokens or 0 for each in every)
+    read = sum(each.cache_read_input_tokens or 0 for each in every)
     return Usage(
-        input_tokens=(tokens.input_tokens or 0) + write + read,
-        output_tokens=tokens.output_tokens or 0,
+        input_tokens=sum(each.input_tokens or 0 for each in every) + write + read,
+        output_tokens=sum(each.output_tokens or 0 for each in every),
         cache_read_tokens=read,
         cache_write_tokens=write,
     )

@@ -143,6 +143,8 @@ def _clamp(seconds: float) -> float:
 _SENDING = frozenset({"create", "upload"})
 _NOBODY_HOME = frozenset({404, 405})
 """At a create call these tell of a wrong address, never of a bad request; the requests must not be refused for it."""
+_NO_SUCH_URL = "Invalid URL"
+"""What OpenAI says, with status 404, to a path that it does not have."""
 
 
 class CallRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -206,8 +208,9 @@ def refused(rules: CallRules, status: int, headers: Mapping[str, str], body: byt
         kind = Permanent if rules.call in _SENDING else NotFound
     elif rules.call == "create" and told.type == "NOT_FOUND" and "model" in told.message:  # Google's API is there
         code, kind = "model_not_found", Permanent
-    elif rules.call in _SENDING and status in _NOBODY_HOME:
-        text = f"{head}; there is no batch API at the account's base_url, set it right; requests wait until then"
+    elif (rules.call in _SENDING and status in _NOBODY_HOME) or (rules.call == "call" and is_nobody_home(status, told)):
+        text = f"{head}; there is no such API at the account's base_url, set it right; requests wait until then"
+        kind = Retryable
     waits_s = retry_after_s(headers, now)
     return kind(
         text,
@@ -230,6 +233,11 @@ def is_account_at_fault(status: int, told: Told) -> bool:
     return status in {401, 402} or (400 <= status < 500 and (no_money or not_served or told.reason in _BAD_KEY))
 
 
+def is_nobody_home(status: int, told: Told) -> bool:
+    """Whether a realtime call came to a wrong address: what is there does not speak of errors as a provider does."""
+    return status in _NOBODY_HOME and (not (told.message or told.code) or told.message.startswith(_NO_SUCH_URL))
+
+
 def is_request_at_fault(status: int, told: Told) -> bool:
     """Whether a 4xx refuses the request itself, for good; not the account and not the moment."""
     return 400 <= status < 500 and status not in _ASK_LATER and not is_account_at_fault(status, told)
@@ -237,7 +245,7 @@ def is_request_at_fault(status: int, told: Told) -> bool:
 
 def _kind(rules: CallRules, status: int) -> type[ProviderError]:
     misdirected = status < 400 or status in _NOBODY_HOME
-    if status == 429 or (rules.call in _SENDING and misdirected):
+    if status == 429 or (rules.call in _SENDING and misdirected) or (rules.call == "call" and status < 400):
         return Retryable
     if status >= 500 or status in _ASK_LATER:
         return rules.unsure if rules.complete() else Retryable

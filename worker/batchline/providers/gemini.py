@@ -21,6 +21,7 @@ from batchline.lanes import Lane
 from batchline.providers.answers import answered, parsed, rejected
 from batchline.providers.checks.gemini import check
 from batchline.providers.failures import CONNECT_S, CallRules, Keyed, timeouts, translated
+from batchline.providers.fences import Fenced
 from batchline.providers.gemini_lines import (
     inline_results,
     inline_size,
@@ -31,6 +32,7 @@ from batchline.providers.gemini_lines import (
     usage_of,
 )
 from batchline.providers.gemini_wire import (
+    EXPIRES_MS,
     FILE_PAGE,
     FilePage,
     Operation,
@@ -47,6 +49,7 @@ from batchline.providers.gemini_wire import (
     uploads_of,
 )
 from batchline.providers.lines import BadLine, split_lines
+from batchline.providers.paging import Pages
 from batchline.providers.protocol import (
     AccountAccess,
     Created,
@@ -85,6 +88,9 @@ LIMITS = Limits(
 INLINE_BYTES = 19_500_000
 """Most bytes of a create call that carries its rows itself. It must stay under 20 MB.
 Source: ai.google.dev/gemini-api/docs/batch-api"""
+
+INLINE_EMBEDS = 1_000
+"""Most rows of embeddings in such a call. Ours: its answers come back in one piece, of up to 70 kB for each."""
 
 BUDGETS = (
     # Enqueued tokens of tier 1, the lowest that is paid. Source: ai.google.dev/gemini-api/docs/rate-limits
@@ -148,6 +154,7 @@ class GeminiProvider:
             # 20 GB a project; an expired job "will not have any results". Source: ai.google.dev/gemini-api/docs/batch-api
             storage_bytes=20_000_000_000,
             expiry_loses_all=True,
+            window_s=EXPIRES_MS // 1000,
         )
 
     def render(self, custom_id: str, endpoint: str, body: bytes) -> bytes:  # noqa: ARG002 - they are alike in both
@@ -156,7 +163,7 @@ class GeminiProvider:
 
     def upload(self, rows: BinaryIO, job: Job) -> str | None:
         """Upload the rows and return the file's name, in 8 MB of memory; None where they will go in the create call."""
-        if self._access.options.inline and inline_size(_size(rows), job.rows) <= INLINE_BYTES:
+        if self._access.options.inline and _fits_inline(rows, job):
             return None
         rows.seek(0)
         name = file_name(job.batch_id, job.nonce)
@@ -166,12 +173,10 @@ class GeminiProvider:
     def create(self, rows: BinaryIO, job: Job, *, timeout_s: float) -> Created:
         """Create the batch, from its file or with its rows inside (40 MB of memory): one POST, over within ``timeout_s``.
 
-        Raises Ambiguous when it may have happened, RowsRefused where single rows are named. Most of the time is Google's, to answer once it has all. The last bytes
-        never leave after ``send_by``: a frozen worker that wakes up may be taken for dead by then.
+        Raises Ambiguous when it may have happened, RowsRefused where single rows are named. Most of the time is Google's, to
+        answer once it has all. The last bytes never leave after ``send_by`` (see fences.py).
         """
         from google.genai import errors  # noqa: PLC0415
-
-        from batchline.providers.gemini_http import Fenced  # noqa: PLC0415
 
         sending, answering = (0.15, 0.75) if job.input_ref else (0.5, 0.4)
         brief_s = timeout_s * 0.1
@@ -179,19 +184,18 @@ class GeminiProvider:
         path = _path(ENDPOINTS[job.endpoint].path, job.model)
         body = Fenced(create_body(rows, job))
         with self._calling("create", Ambiguous, Ambiguous, complete=lambda: body.complete) as http:
-            body.clock = self._clock
-            body.deadline = min(self._clock() + timeout_s * sending, job.send_by)
+            body.begin(self._clock, leave_s=timeout_s * sending, total_s=timeout_s, send_by=job.send_by)
             body.check()
             try:
                 answer = http.ask("post", path, body, limits=limits, total_s=timeout_s * answering)
             except errors.APIError as exc:
-                self._refuse_rows(exc.code, exc.message or "", rows)
+                self._refuse_rows(exc.code, exc.message, rows)
                 raise
             return created_of(parse_operation(answer))
 
-    def _refuse_rows(self, status: int, message: str, rows: BinaryIO) -> None:
+    def _refuse_rows(self, status: int, message: object, rows: BinaryIO) -> None:
         """Raise RowsRefused for a refusal that names lines of the file."""
-        named = refused_rows(message, rows) if status == _BAD_REQUEST else ()
+        named = refused_rows(message, rows) if status == _BAD_REQUEST and isinstance(message, str) else ()
         if not named:
             return
         text = f"create on account {self._access.name!r}: the provider refused {len(named)} rows of the file"
@@ -229,13 +233,14 @@ class GeminiProvider:
                 return
 
     def _pages(self) -> Iterator[list[Operation]]:
-        token, more = "", True
+        token, more, seen = "", True, Pages()
         while more:
             with self._calling("find") as http:
-                page, after = parse_page(http.ask("get", _listed("batches", token)))
+                page, token = parse_page(http.ask("get", _listed("batches", token)))
+            if not seen.brings_news(each.name for each in page):
+                return
             yield page
-            more = bool(after) and after != token
-            token = after
+            more = seen.goes_on(token)
 
     def sent(self, provider_id: str) -> Iterator[str]:
         """Read the custom_ids of a batch back from its uploaded file; nothing where Gemini does not hand that out."""
@@ -270,13 +275,15 @@ class GeminiProvider:
         return total
 
     def _file_pages(self, call: str) -> Iterator[FilePage]:
-        token, more = "", True
+        token, more, seen = "", True, Pages()
         while more:
             with self._calling(call) as http:
                 page = FILE_PAGE.decode(http.ask("get", _listed("files", token)))
+            if not seen.brings_news(each.name for each in page.files):
+                return
             yield page
-            more = bool(page.next_page_token) and page.next_page_token != token
             token = page.next_page_token
+            more = seen.goes_on(token)
 
     def poll(self, provider_id: str) -> Progress:
         """Ask how a batch is doing; why one failed stands in its operation. One with its results inside comes whole."""
@@ -384,8 +391,9 @@ class _Order:
         return self._falls and not self._rises
 
 
-def _size(rows: BinaryIO) -> int:
-    return rows.seek(0, io.SEEK_END)
+def _fits_inline(rows: BinaryIO, job: Job) -> bool:
+    few = job.endpoint != "embed" or job.rows <= INLINE_EMBEDS
+    return few and inline_size(rows.seek(0, io.SEEK_END), job.rows) <= INLINE_BYTES
 
 
 def _path(pattern: str, model: str) -> str:

@@ -7,10 +7,8 @@ answer is handed on as it came. Loads the SDK: import it at the first call only.
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any, BinaryIO, Self, cast
 
 import httpx2
@@ -19,6 +17,7 @@ from google.genai import types
 
 from batchline.providers.failures import READ_S, timeouts
 from batchline.providers.lines import BadLine
+from batchline.providers.transport import Line
 
 API_VERSION = "v1beta"
 """The version under which the reference describes batches; the SDK's own choice would be v1, where they may lack fields."""
@@ -27,47 +26,6 @@ UPLOAD_S = 300.0
 """How long a call of an upload may take, in seconds; each carries 8 MB."""
 DOWNLOAD_S = 7_200.0
 """How long Google is told that it may take over a whole download, in seconds."""
-_CHUNK = 256 * 1024
-
-
-class Fenced(bytes):
-    """The body of a create call, which leaves in pieces, and not after ``deadline`` (seconds of ``clock``).
-
-    ``complete`` is True from the moment at which the last piece may have left; without it nothing was created.
-    """
-
-    deadline: float = math.inf
-    clock: Callable[[], float] = time.monotonic
-    complete: bool = False
-
-    def check(self) -> None:
-        """Raise TimeoutError past the deadline."""
-        if self.clock() > self.deadline:
-            raise TimeoutError("the call's time is over")
-
-    def pieces(self) -> Iterator[bytes]:
-        """Yield the body in pieces of at most 256 kB. Raises TimeoutError past the deadline."""
-        for start in range(0, len(self), _CHUNK):
-            self.check()
-            self.complete = start + _CHUNK >= len(self)
-            yield self[start : start + _CHUNK]
-
-
-class _Line(httpx2.Client):
-    """The SDK's HTTP client, which sends fenced bodies in pieces. It follows no redirect: the key would go along."""
-
-    def build_request(self, *args: Any, **kwargs: Any) -> httpx2.Request:
-        """Build a request as the SDK asks for it."""
-        body = kwargs.get("content")
-        if isinstance(body, Fenced):
-            headers = {**kwargs["headers"], "Content-Length": str(len(body))}
-            kwargs |= {"content": body.pieces(), "headers": headers}
-        return super().build_request(*args, **kwargs)
-
-    def __del__(self) -> None:
-        """Close what is left open when the key has changed, as the SDK does with a client of its own."""
-        with suppress(Exception):
-            self.close()
 
 
 class Connection:
@@ -86,7 +44,7 @@ class Connection:
             api_version=API_VERSION,
             timeout=int(READ_S * 1000),
             retry_options=types.HttpRetryOptions(attempts=1),
-            httpx_client=_Line(timeout=timeouts(READ_S), verify=trust),
+            httpx_client=Line(timeout=timeouts(READ_S), verify=trust),
             client_args={"verify": trust},
             async_client_args={"verify": trust, "ssl": trust},
         )

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from batchline.errors import Ambiguous, KeyRefused, NotFound, Permanent, ProviderError, Retryable
+from batchline.errors import Ambiguous, NotFound, Permanent, ProviderError, Retryable
 from batchline.lanes import Lane
 from batchline.providers.answers import answered, parsed, rejected
 from batchline.providers.checks.openai import check, compatible
 from batchline.providers.failures import CONNECT_S, READ_S, CallRules, Keyed, timeouts, translated
+from batchline.providers.fences import Fenced
 from batchline.providers.lines import BadLine, LineTooLong, decode_line, split_lines
 from batchline.providers.openai_lines import parse_result, usage_of
 from batchline.providers.openai_wire import (
@@ -32,9 +33,11 @@ from batchline.providers.openai_wire import (
     BatchPage,
     FilePage,
     Query,
+    create_body,
     created_of,
     custom_id_of,
     file_name,
+    in_openais_words,
     in_our_words,
     is_known,
     is_ours,
@@ -45,12 +48,19 @@ from batchline.providers.openai_wire import (
     parse_batch,
     progress_of,
     refusal_of,
-    says_no_file,
-    says_too_large,
     storage_of,
     upload_of,
 )
-from batchline.providers.presets import BASE_URL, OPENAI, expiry_of, is_elsewhere, preset_of, window_of
+from batchline.providers.presets import (
+    BASE_URL,
+    OPENAI,
+    expiry_of,
+    is_elsewhere,
+    preset_of,
+    priced_by,
+    window_of,
+    window_s,
+)
 from batchline.providers.protocol import (
     UNREADABLE_LINES,
     AccountAccess,
@@ -99,9 +109,16 @@ class OpenAIProvider:
     tagged: bool = True
     results_kept_s: int = OPENAI.results_kept_s
 
-    def __init__(self, access: AccountAccess, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        access: AccountAccess,
+        *,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._access = access
         self._now = now
+        self._clock = clock
         self._keyed: Keyed[openai.OpenAI] = Keyed(access, self._build)
         self._preset = preset_of(access.options.preset)
         self._window = window_of(access.options.preset, access.options.completion_window)
@@ -113,7 +130,7 @@ class OpenAIProvider:
 
     @staticmethod
     def facts(options: Options) -> Facts:
-        """Return what is true of an account with these options. Raises UsageError on an unknown preset."""
+        """Return what is true of an account with these options. Raises UsageError on an unknown preset or window."""
         preset = preset_of(options.preset)
         limits = preset.limits if options.preset else OpenAIProvider.limits
         expiry_s = expiry_of(preset, options.files_expire_s)
@@ -128,10 +145,12 @@ class OpenAIProvider:
             has_files=True,
             tagged=preset.metadata,
             results_kept_s=min(preset.results_kept_s, expiry_s or preset.results_kept_s),
-            price_provider=preset.price_provider,
+            price_provider=priced_by(options),
             budgets=preset.budgets,
             check=compatible if options.preset or is_elsewhere(options.base_url) else check,
             storage_bytes=preset.storage_bytes,
+            window_s=window_s(options.preset, options.completion_window),
+            window_ends_it=preset.lasts_s is None,
         )
 
     def render(self, custom_id: str, endpoint: str, body: bytes) -> bytes:
@@ -146,7 +165,7 @@ class OpenAIProvider:
 
         rows.seek(0)
         name = file_name(job.batch_id, job.nonce)
-        with _in_openais_words(), self._calling("upload") as client:
+        with in_openais_words(), self._calling("upload") as client:
             answer = client.files.with_raw_response.create(
                 file=(name, rows, "application/jsonl"),
                 purpose=self._preset.purpose,  # type: ignore[arg-type]
@@ -156,21 +175,25 @@ class OpenAIProvider:
             return FILE.decode(answer.content).id
 
     def create(self, rows: BinaryIO, job: Job, *, timeout_s: float) -> Created:  # noqa: ARG002 - the file has the rows
-        """Create the batch from the uploaded file: one POST. Raises Ambiguous when it may have happened."""
-        import openai  # noqa: PLC0415
+        """Create the batch from the uploaded file: one POST, over within ``timeout_s``; never sent after ``send_by``.
 
-        tag = {"batchline_batch": job.batch_id, "batchline_nonce": job.nonce, "batchline_lane": job.lane}
-        with _in_openais_words(), self._calling("create", lost=Ambiguous, unsure=Ambiguous) as client:
-            answer = client.batches.with_raw_response.create(
-                completion_window=self._window,  # type: ignore[arg-type]
-                endpoint=self.endpoints[job.endpoint].path,  # type: ignore[arg-type]
-                input_file_id=job.input_ref or "",
-                metadata=tag if self._preset.metadata else openai.omit,
-                output_expires_after=(
-                    {"anchor": "created_at", "seconds": self._expiry_s} if self._expiry_s else openai.omit
-                ),
-                extra_headers=_beta(job.beta),
-                timeout=timeouts(max(timeout_s - 2 * CONNECT_S, 1.0)),
+        Raises Ambiguous when it may have happened. Most of the time is the service's, to answer.
+        """
+        import httpx2  # noqa: PLC0415
+
+        path, tagged = self.endpoints[job.endpoint].path, self._preset.metadata
+        body = Fenced(create_body(job, path=path, window=self._window, tagged=tagged, expiry_s=self._expiry_s))
+        brief_s = timeout_s * 0.1
+        limits = timeouts(timeout_s * 0.75, connect_s=min(CONNECT_S, brief_s), write_s=brief_s)
+        calling = self._calling("create", lost=Ambiguous, unsure=Ambiguous, complete=lambda: body.complete)
+        with in_openais_words(), calling as client:
+            body.begin(self._clock, leave_s=timeout_s * 0.15, total_s=timeout_s, send_by=job.send_by)
+            body.check()
+            answer = client.post(
+                "/batches",
+                content=body,
+                cast_to=httpx2.Response,
+                options={"headers": _beta(job.beta), "timeout": limits},
             )
             return created_of(self._in_our_words(parse_batch(answer.content)))
 
@@ -254,7 +277,7 @@ class OpenAIProvider:
     def poll(self, provider_id: str) -> Progress:
         """Ask how a batch is doing; of a refused one, read its own file back to name the guilty rows."""
         batch = self._batch("poll", provider_id)
-        progress = progress_of(batch)
+        progress = progress_of(batch, counts_unrun=self._preset.counts_unrun)
         if progress.outcome != "failed":
             return progress
         refusal = refusal_of(batch, lambda lines: self._custom_ids(batch.input_file_id, lines))
@@ -358,18 +381,26 @@ class OpenAIProvider:
 
     @contextlib.contextmanager
     def _calling(
-        self, call: str, *, lost: type[ProviderError] = Retryable, unsure: type[ProviderError] = Retryable
+        self,
+        call: str,
+        *,
+        lost: type[ProviderError] = Retryable,
+        unsure: type[ProviderError] = Retryable,
+        complete: Callable[[], bool] = lambda: True,
     ) -> Iterator[openai.OpenAI]:
-        rules = CallRules(account=self._access.name, call=call, lost=lost, unsure=unsure)
+        rules = CallRules(account=self._access.name, call=call, lost=lost, unsure=unsure, complete=complete)
         with translated(rules, now=self._now):
             yield self._keyed.client(call)
 
     def _build(self, key: str) -> openai.OpenAI:
         import openai  # noqa: PLC0415
 
+        from batchline.providers.transport import line_of  # noqa: PLC0415
+
         # The engine owns all retries. The address is always given: one in the environment would hold for every account.
         base_url = self._access.base_url or BASE_URL
-        return openai.OpenAI(api_key=key, base_url=base_url, max_retries=0, timeout=timeouts(READ_S))
+        line = line_of(openai.DefaultHttpxClient)
+        return openai.OpenAI(api_key=key, base_url=base_url, max_retries=0, timeout=timeouts(READ_S), http_client=line)
 
 
 def _beta(beta: str | None) -> dict[str, str]:
@@ -380,20 +411,3 @@ def _is_young(batch: Batch, since_ms: int) -> bool:
     """Whether a batch was created since then; one whose time is not told may have been."""
     created_ms = created_of(batch).created_ms
     return not created_ms or created_ms >= since_ms
-
-
-@contextlib.contextmanager
-def _in_openais_words() -> Iterator[None]:
-    """Say of a refusal what OpenAI would say: by these words the engine tells a missing file and one that is too large."""
-    try:
-        yield
-    except KeyRefused:
-        raise
-    except Permanent as error:
-        text = str(error)
-        words = "cannot find file" if says_no_file(text) else "the file is too large" if says_too_large(text) else ""
-        if not words or words in text.lower():
-            raise
-        raise Permanent(
-            f"{text} ({words})", account=error.account, call=error.call, code=error.code, status=error.status
-        ) from None

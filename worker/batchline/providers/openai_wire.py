@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
 
+from batchline.errors import KeyRefused, Permanent
 from batchline.providers.failures import MAX_QUOTED
 from batchline.providers.lines import decode_line, is_told
+from batchline.providers.paging import Pages
 from batchline.providers.protocol import (
     BatchOutcome,
     Created,
+    Job,
     Listed,
     Progress,
     Refusal,
@@ -136,6 +140,15 @@ def parse_batch(content: bytes) -> Batch:
     return _BATCH.decode(content)
 
 
+def create_body(job: Job, *, path: str, window: str, tagged: bool, expiry_s: int | None) -> bytes:
+    """Return what a create call says, byte for byte as the SDK writes it: only so it can leave fenced."""
+    tag = {"batchline_batch": job.batch_id, "batchline_nonce": job.nonce, "batchline_lane": job.lane}
+    body: dict[str, Any] = {"completion_window": window, "endpoint": path, "input_file_id": job.input_ref or ""}
+    body |= {"metadata": tag} if tagged else {}
+    body |= {"output_expires_after": {"anchor": "created_at", "seconds": expiry_s}} if expiry_s else {}
+    return msgspec.json.encode(body)
+
+
 def in_our_words(batch: Batch, spellings: Mapping[str, str]) -> Batch:
     """Return a batch with the status that OpenAI has for what its service calls otherwise; an unknown one stays."""
     told = batch.status.strip().lower()
@@ -155,13 +168,15 @@ def is_known(status: str) -> bool:
 
 def pages(read: Callable[[Query], Page], *, by_offset: bool) -> Iterator[Page]:
     """Yield the pages of a list to its end; ``read`` gets one, given what to ask for besides. A list that repeats itself ends."""
-    seen, after = 0, Query()
+    total, after, seen = 0, Query(), Pages()
     while True:
         page = read(after)
+        if not seen.brings_news(each.id for each in page.data):
+            return
         yield page
-        seen += len(page.data)
-        before, after = after, _following(page, seen=seen, by_offset=by_offset)
-        if not after or after == before:
+        total += len(page.data)
+        after = _following(page, seen=total, by_offset=by_offset)
+        if not seen.goes_on(tuple(after.items())):
             return
 
 
@@ -240,11 +255,12 @@ def custom_id_of(line: bytes) -> str:
     return decode_line(line, INPUT_LINE).custom_id
 
 
-def progress_of(batch: Batch) -> Progress:
+def progress_of(batch: Batch, *, counts_unrun: bool = False) -> Progress:
     """Return how a batch is doing, without its refusal. A status that is not known counts as running.
 
     A "completed" batch may have failed in every row and have no output file; both files are results where they exist.
     Rows that expired or were cancelled are not in the counts, but in the total (observed, not documented).
+    Where a service counts them as failed all the same (``counts_unrun``), only what succeeded is certain to have been run.
     One that failed with results of rows that succeeded has ended early, as llm-d's may: what is missing goes again.
     """
     counts = batch.request_counts or _Counts()
@@ -253,13 +269,14 @@ def progress_of(batch: Batch) -> Progress:
     outcome = _ENDED.get(batch.status)
     if outcome == "failed" and not _is_refused(batch):
         outcome = "expired"
+    cut_short = counts_unrun and outcome in {"cancelled", "expired"}
     return Progress(
         provider_id=batch.id,
         status=batch.status,
         outcome=outcome,
         total=counts.total or 0,
         done=ran,
-        ran=ran,
+        ran=counts.completed or 0 if cut_short else ran,
         created_ms=_ms(batch.created_at),
         expires_ms=_ms(batch.expires_at),
         ended_ms=_ms(ended),
@@ -315,6 +332,23 @@ def says_no_file(message: str) -> bool:
 def says_too_large(message: str) -> bool:
     """Whether a service other than OpenAI says that a file is too large: llm-d's "File size exceeds the maximum …"."""
     return _TOO_LARGE.search(message) is not None
+
+
+@contextmanager
+def in_openais_words() -> Iterator[None]:
+    """Say of a refusal what OpenAI would say: by these words the engine tells a missing file and one that is too large."""
+    try:
+        yield
+    except KeyRefused:
+        raise
+    except Permanent as error:
+        text = str(error)
+        words = "cannot find file" if says_no_file(text) else "the file is too large" if says_too_large(text) else ""
+        if not words or words in text.lower():
+            raise
+        raise Permanent(
+            f"{text} ({words})", account=error.account, call=error.call, code=error.code, status=error.status
+        ) from None
 
 
 def _is_refused(batch: Batch) -> bool:

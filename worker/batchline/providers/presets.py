@@ -10,14 +10,14 @@ in any case of letters, and a list that names its next page itself (``paging.nex
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
+from ipaddress import ip_address
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import msgspec
 
 from batchline.errors import UsageError
-from batchline.providers.protocol import DefaultBudget, Endpoint, Limits
+from batchline.providers.protocol import DefaultBudget, Endpoint, Limits, Options
 from batchline.settings.windows import WINDOWS_H, hours_of, window_problem
 
 BASE_URL = "https://api.openai.com/v1"
@@ -47,12 +47,11 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     ``shortest_expiry_s``: the shortest of these, in seconds; a shorter one is raised to it.
     ``windows_h``: the completion windows, in hours, from the first to the second. ``in_days``: whether "7d" is understood.
     ``statuses``: what it calls OpenAI's statuses. ``lasts_s``: how long a batch may run, counted from its creation, where its
-    window does not end it.
+    window does not end it; ``late_s``: how long before somebody should look, there. ``counts_unrun``: its count of failed rows has those as well that were not run before the end.
     ``by_offset``: ``after`` in its lists is a number of items, not an id. ``newest_first``: lists begin with the newest; where
     that is not known they are read to their end.
     ``results_kept_s``: how long results can be read at the least, counted from the submission.
     ``price_provider``: whose prices count, in the price library's words; empty: only those of the settings.
-    ``discount``: the share off the list price that its documentation promises, None: what the price library knows.
     ``budgets`` and ``storage_bytes`` (of all files of a project): what it documents, nothing where that depends on the account.
     """
 
@@ -67,11 +66,12 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     in_days: bool = False
     statuses: Mapping[str, str] = MappingProxyType(SPELLINGS)
     lasts_s: int | None = None
+    late_s: int | None = None
+    counts_unrun: bool = False
     by_offset: bool = False
     newest_first: bool = True
     results_kept_s: int = 30 * DAY_S
     price_provider: str
-    discount: Decimal | None = None
     budgets: tuple[DefaultBudget, ...] = ()
     storage_bytes: int | None = None
 
@@ -103,6 +103,8 @@ AZURE = Preset(
     shortest_expiry_s=14 * DAY_S,
     # Results are kept no longer: a batch that has none by then has nothing to give.
     lasts_s=30 * DAY_S,
+    # The service promises nothing beyond its target of a day: a week is ours.
+    late_s=7 * DAY_S,
     newest_first=False,
     price_provider="azure",
 )
@@ -151,6 +153,7 @@ VLLM = Preset(
     },
     limits=Limits(max_requests=50_000, max_bytes=200_000_000 - 50_000),
     windows_h=WINDOWS_H["vllm"],
+    counts_unrun=True,
     by_offset=True,
     newest_first=False,
     price_provider="",
@@ -159,7 +162,7 @@ VLLM = Preset(
 
 50,000 lines and 209,715,200 bytes a file unless its operator says otherwise (``max_batch_requests``, ``max_batch_bytes``).
 ``after`` in lists is a number, lists are in the order of the ids. Windows are durations of Go: hours, no days. Lines of what
-was not run may have the codes ``batch_cancelled`` and ``batch_failed``. A batch that failed at its very end keeps the results
+was not run may have the codes ``batch_cancelled`` and ``batch_failed``, and are counted as failed. A batch that failed at its very end keeps the results
 that it has. A batch that has ended, or is about to, answers a cancel with 400. Files are kept 90 days.
 Source: github.com/llm-d/llm-d-batch-gateway (internal/apiserver, internal/shared/openai/batch.go, cmd/*/config.yaml), 2026
 
@@ -190,11 +193,39 @@ def window_of(name: str | None, asked: str | None) -> str:
     return asked if preset.in_days else f"{hours_of(asked)}h"
 
 
+def window_s(name: str | None, asked: str | None) -> int:
+    """Return how long a batch may take, in seconds: its window, or longer where that does not end it. Raises UsageError."""
+    return preset_of(name).late_s or hours_of(window_of(name, asked)) * 3600 or DAY_S
+
+
 def expiry_of(preset: Preset, asked_s: int | None) -> int | None:
     """Return after how long files are to expire, in seconds; None where the service takes no such wish, or there is none."""
     return max(asked_s, preset.shortest_expiry_s) if asked_s and preset.expiries else None
 
 
 def is_elsewhere(base_url: str | None) -> bool:
-    """Whether an account is of another service, which may take what OpenAI does not."""
-    return base_url is not None and urlsplit(base_url).hostname != urlsplit(BASE_URL).hostname
+    """Whether an account is of another service, which may take what OpenAI does not; its regions are OpenAI's own hosts."""
+    host, home = _host(base_url), _host(BASE_URL)
+    return base_url is not None and host != home and not host.endswith(f".{home}")
+
+
+def priced_by(options: Options) -> str:
+    """Return whose prices count, by the price library's name: as the account says, else as its preset says.
+
+    Without either they are OpenAI's at OpenAI, and on this machine, where the emulator stands for it; nobody's (empty) elsewhere.
+    """
+    if options.price_as is not None:
+        return options.price_as
+    known = options.preset is not None or not is_elsewhere(options.base_url) or _is_here(_host(options.base_url))
+    return preset_of(options.preset).price_provider if known else ""
+
+
+def _host(url: str | None) -> str:
+    return urlsplit(url or "").hostname or ""
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False

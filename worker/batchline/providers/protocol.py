@@ -62,6 +62,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     inline: bool = False
     files_expire_s: int | None = None
     base_url: str | None = None
+    price_as: str | None = None
 
 
 def accept(lane: Lane, body: dict[str, Any]) -> None:
@@ -75,7 +76,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     (InvalidRequest) a body that this provider would refuse for certain. ``names_model``: a request's body names its model;
     where it does not (Gemini: the URL does), a body that names the lane's all the same is sent without it.
     ``storage_bytes`` is the most that its files may take there, None where that is not known. ``expiry_loses_all``: a batch
-    that expires brings no results, not even of what was done.
+    that expires brings no results, not even of what was done. ``window_s`` is how long a batch may take, in seconds from its
+    creation; where it ends by itself then (``window_ends_it``), an expiry that the provider tells is more exact.
     """
 
     kind: str
@@ -90,6 +92,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     names_model: bool = True
     storage_bytes: int | None = None
     expiry_loses_all: bool = False
+    window_s: int = 86_400
+    window_ends_it: bool = True
 
 
 class Storage(msgspec.Struct, frozen=True, kw_only=True):

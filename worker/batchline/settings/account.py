@@ -14,9 +14,11 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 from batchline.errors import UsageError
 from batchline.settings.rules import FROZEN, Budget, CacheChange, Count, FlushChange, RetryChange, Size
 from batchline.settings.units import Seconds
+from batchline.settings.windows import window_problem
 
 ProviderKind = Literal["openai", "anthropic", "gemini"]
 PresetName = Literal["azure", "groq", "vllm"]
+PriceSource = Literal["openai", "anthropic", "google", "azure", "groq"]
 DAY_S = 86_400
 
 _CREATES_PER_HOUR = {"openai": 2000}
@@ -39,6 +41,8 @@ class Account(BaseModel):
     known batch prices. ``on_ambiguous`` says what happens when a create may have gone through and nothing proves whether it
     did: ``adopt`` what was found, and send again what was not found; or ``hold`` the batch, neither adopted nor sent again,
     until a person sets ``adopt`` or cancels it. What is proven (our tag, or its absence) is never held.
+    ``price_as`` says whose known prices count at an OpenAI-compatible service (the price library's names): None for the preset's,
+    OpenAI's at OpenAI and on this machine, and nobody's at any other address.
     ``preset`` names an OpenAI-compatible service whose differences are known (providers/presets.py), ``completion_window`` one
     that it offers. ``max_batch_requests`` and ``max_batch_bytes`` lower the provider's own limits of a batch. ``inline``: Gemini's
     small batches go in the create call, without a file. ``files_expire``: after so long the provider itself deletes what is
@@ -60,6 +64,7 @@ class Account(BaseModel):
     files_expire: Annotated[Seconds, Field(ge=3600, le=30 * DAY_S)] | None = None
     budgets: tuple[Budget, ...] | None = None
     discount: Annotated[Decimal, Field(ge=0, le=1)] | None = None
+    price_as: PriceSource | None = None
     on_ambiguous: Literal["adopt", "hold"] = "adopt"
     flush: FlushChange = FlushChange()
     retry: RetryChange = RetryChange()
@@ -77,6 +82,10 @@ class Account(BaseModel):
     def _of_its_kind(self) -> Account:
         if self.provider != "openai" and (self.preset or self.completion_window):
             raise ValueError("preset and completion_window are of OpenAI-compatible services (provider: openai)")
+        if problem := window_problem(self.preset, self.completion_window):
+            raise ValueError(problem)
+        if self.provider != "openai" and self.price_as:
+            raise ValueError("price_as is of OpenAI-compatible services (provider: openai)")
         if self.provider != "gemini" and self.inline:
             raise ValueError("inline is of Gemini (provider: gemini)")
         return self

@@ -187,6 +187,8 @@ def _explain(error: Any, ours: Mapping[str, str], content: SettingsFile | None) 
     if error["type"] == "extra_forbidden":
         message = "there is no such setting"
         hint = names.meant(str(place[-1]), names.fields_at(Settings, place[:-1]))
+    elif error["type"] == "tuple_type":
+        message = 'it is a list; in a variable, as JSON such as [{"match": "*", ...}]'
     elif error["type"] == "missing" and place[:1] == ("accounts",):
         message = "a new account needs it"
         hint = names.meant(str(place[1]), DEFAULT_ACCOUNTS)

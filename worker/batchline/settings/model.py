@@ -73,6 +73,9 @@ class ModelPattern(BaseModel):
     endpoint: str
 
 
+FULL_NAME = "models/"
+"""What the full name of a Gemini model begins with."""
+
 DEFAULT_MODELS = tuple(
     ModelPattern(match=match, account=account, endpoint=endpoint)
     for match, account, endpoint in (
@@ -197,11 +200,15 @@ class Settings(BaseSettings):
         return _changed(self.cache, changes)
 
     def route_model(self, model: str) -> tuple[str, str]:
-        """Return account and endpoint for a model; raises UsageError when no pattern matches."""
-        for pattern in (*self.models, *DEFAULT_MODELS):
-            if fnmatchcase(model, pattern.match):
-                break
-        else:
+        """Return account and endpoint for a model; raises UsageError when no pattern matches.
+
+        A Gemini model is known by its full name ("models/gemini-…") as well.
+        """
+        short = model.removeprefix(FULL_NAME)
+        names = [model, short] if short.startswith("gemini-") else [model]
+        patterns = (*self.models, *DEFAULT_MODELS)
+        pattern = next((each for each in patterns if any(fnmatchcase(name, each.match) for name in names)), None)
+        if pattern is None:
             raise UsageError(
                 f"no account is known for the model {model!r}: give account and endpoint, or add a pattern under 'models' to the settings"
             )

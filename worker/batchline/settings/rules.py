@@ -58,6 +58,12 @@ class Budget(BaseModel):
     requests: Count | None = None
     shared: bool = False
 
+    @model_validator(mode="after")
+    def _limits_something(self) -> Budget:
+        if self.tokens is None and self.requests is None:
+            raise ValueError("a budget limits tokens or requests, and this one neither; budgets: [] is for none at all")
+        return self
+
 
 class Cache(BaseModel):
     """What is asked of providers' prompt caches, beyond that requests with the same beginning stand together in a batch.

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from batchline.budgets import SLIVER, Pool, Room, lower_of
+from batchline.budgets import PARTS, SLIVER, Pool, Room, Unit, lower_of
 from batchline.store import files, keys
 from batchline.store.connection import Argument, Connection
 from batchline.store.records import Batch, Outage, flat, outage_record, pairs, text
@@ -86,13 +86,16 @@ class Accounts:
             for at, name in enumerate(names)
         ]
 
-    def room(self, account: str, pool: Pool, *, besides: str, now_ms: int) -> Room:
-        """Return the room of a budget, apart from one batch."""
-        where = [keys.account_open(account), keys.account_believed(account)]
-        arguments: list[Argument] = [pool.name, pool.tokens or 0, pool.requests or 0, now_ms, besides]
-        tokens, requests, batches, max_tokens, max_requests = map(int, self._connection.call("room", where, arguments))
-        limits = Pool(name=pool.name, tokens=max_tokens or None, requests=max_requests or None)
-        return Room(limits=limits, tokens=tokens, requests=requests, batches=batches)
+    def room(self, batch: Batch, pool: Pool, *, now_ms: int) -> Room:
+        """Ask whether a batch in ``cut`` may be sent as far as its budget goes; where not, it keeps the room that it wants.
+
+        Raises LeaseLost.
+        """
+        where = [keys.batch(batch.id), keys.account_open(batch.account), keys.account_believed(batch.account)]
+        arguments: list[Argument] = [batch.fence, batch.id, pool.name, pool.tokens or 0, pool.requests or 0, now_ms]
+        fits, tokens, requests = self._connection.call("room", where, [*arguments, SLIVER, PARTS])
+        limits = Pool(name=pool.name, tokens=int(tokens) or None, requests=int(requests) or None)
+        return Room(limits=limits, fits=bool(fits))
 
     def lower(
         self,
@@ -101,6 +104,7 @@ class Accounts:
         *,
         tokens: int,
         requests: int,
+        unit: Unit,
         told: int | None,
         now_ms: int,
         told_for_s: float,
@@ -108,9 +112,9 @@ class Accounts:
     ) -> int:
         """Believe for a while that the provider takes less than was thought; returns how much, 0 if nothing was learned."""
         where = [keys.account_open(batch.account), keys.account_believed(batch.account)]
-        arguments: list[Argument] = [pool.name, batch.id, tokens, requests, pool.unit, told or 0]
+        arguments: list[Argument] = [pool.name, batch.id, tokens, requests, unit, told or 0]
         arguments += [now_ms, int(told_for_s * 1000), int(guess_for_s * 1000), SLIVER]
-        arguments += [(pool.tokens if pool.unit == "tokens" else pool.requests) or 0]
+        arguments += [(pool.tokens if unit == "tokens" else pool.requests) or 0]
         return int(self._connection.call("lower", where, arguments))
 
     def count_duplicate(self, account: str, provider_id: str, *, now_ms: int) -> bool:
@@ -228,8 +232,9 @@ class _Room(msgspec.Struct, frozen=True):
 
 
 def _room(raw: bytes) -> _Room:
-    requests, tokens, _sent, rest = text(raw).split(":", 3)
-    return _Room(int(requests), int(tokens), rest.split("|", 1)[0])
+    requests, tokens, *rest = text(raw).split(":", 3)
+    pool = rest[1].split("|", 1)[0] if len(rest) == 2 else ""  # of a version that did not know pools
+    return _Room(int(requests), int(tokens), pool)
 
 
 def _pools(taken: list[_Room], lowered: Mapping[bytes, bytes], now_ms: int) -> dict[str, PoolUse]:

@@ -66,10 +66,13 @@ class Settling:
         self._reply_ttl_s = int(reply_ttl_s)
         self._ledger_kept_s = int(ledger_kept_s)
 
-    def cancels(self, lane: str) -> list[str]:
-        """Return some of the lane's entries that are carried and asked to be cancelled, about 500 at most."""
-        _, found = self._connection.run("SSCAN", keys.cancels(lane), 0, "COUNT", SOME)
-        return [text(entry) for entry in found]
+    def cancels(self, lane: str) -> Iterator[list[str]]:
+        """Iterate, page by page, over the lane's entries that are carried and asked to be cancelled."""
+        cursor = None
+        while cursor != 0:
+            cursor, found = self._connection.run("SSCAN", keys.cancels(lane), cursor or 0, "COUNT", SOME)
+            cursor = int(cursor)
+            yield [text(entry) for entry in found]
 
     def owed(self, lane: str, entries: Sequence[str], *, bodies: bool = False) -> list[Owed | None]:
         """Read entries by id; None for one that was answered already."""

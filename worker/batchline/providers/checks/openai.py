@@ -42,6 +42,7 @@ _INPUTS = ("input", "prompt", "previous_response_id", "conversation")
 def check(lane: Lane, body: Object) -> None:
     """Refuse (InvalidRequest) what OpenAI itself would refuse."""
     compatible(lane, body)
+    _check_given(lane.endpoint, body)
     problem = _misplaced(lane.model, lane.endpoint)
     if problem is not None:
         refuse("model", problem)
@@ -69,6 +70,14 @@ def _misplaced(model: str, endpoint: str) -> str | None:
     if _CHATS.match(model) and endpoint in {"embeddings", "moderations", "completions"}:
         return f"{model} is no model for {endpoint}: its endpoints are chat and responses"
     return None
+
+
+def _check_given(endpoint: str, body: Object) -> None:
+    # vLLM takes messages to embed as well, and prompts that are embedded already.
+    if endpoint == "embeddings":
+        _needs_input(body)
+    elif endpoint == "completions" and "prompt" not in body:
+        missing("prompt")
 
 
 def _check_max_tokens(lane: Lane, body: Object) -> None:
@@ -101,16 +110,9 @@ def _needs_input(body: Object) -> None:
         missing("input")
 
 
-def _completions(body: Object) -> None:
-    if "prompt" not in body:
-        missing("prompt")
-
-
 _SHAPES: Mapping[str, Callable[[Object], None]] = {
     "chat": _chat,
     "responses": _responses,
-    "embeddings": _needs_input,
-    "completions": _completions,
     "moderations": _needs_input,
 }
 

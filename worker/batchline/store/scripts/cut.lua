@@ -10,7 +10,8 @@
 --      13 pool of the lane's budget  14 most tokens  15 most requests in it (0: no limit known)
 --      16 the share of it that is kept for small batches of lanes that have nothing open  17 into how many batches a lane
 --      divides the rest  18 '1' where only that sliver is to be had
--- Returns 'cut', or why not: 'moved' (the range is not as seen, or there is nothing to cut), 'waiting' (a batch of this lane waits in `cut`),
+-- Returns 'cut', or why not: 'moved' (the range is not as seen, or there is nothing to cut), 'waiting' (a batch of this lane waits in `cut`, or only
+--   the sliver is to be had and the lane has something open),
 --   'down' (the provider fails), 'open', 'creates', 'tokens' or 'requests' (no room).
 --@include listed
 --@include room
@@ -45,6 +46,9 @@ local asked = {requests = 0, tokens = 0}
 if not riders_only then
   asked.requests = math.min(tonumber(open[3] or 0), part(limits.requests, sliver, ARGV[17]))
   asked.tokens = math.min(tonumber(open[5] or 0), part(limits.tokens, sliver, ARGV[17]))
+end
+if ARGV[18] == '1' and used.lane then
+  return 'waiting'
 end
 local full = no_room(used, limits, asked.requests, asked.tokens, sliver, not used.lane, ARGV[18] == '1')
 if full then

@@ -63,9 +63,11 @@ end
 redis.call('HINCRBY', KEYS[1], 'riders', moved)
 local per_token = tonumber(redis.call('HGET', KEYS[6], 'per_token') or ARGV[6])
 redis.call('HINCRBY', KEYS[1], 'sent_tokens', math.ceil(bytes / per_token))
-local batch = redis.call('HMGET', KEYS[1], 'id', 'state', 'riders', 'sent_tokens', 'pool', 'lane')
+local batch = redis.call('HMGET', KEYS[1], 'id', 'state', 'pool', 'lane')
 if moved > 0 and batch[2] == 'submitted' then
-  redis.call('HSET', KEYS[7], batch[1], room_entry(batch[3], batch[4], '1', batch[5] or '', batch[6]))
+  local requests, tokens = string.match(redis.call('HGET', KEYS[7], batch[1]) or '', ROOM)
+  requests, tokens = tonumber(requests or 0) + moved, tonumber(tokens or 0) + math.ceil(bytes / per_token)
+  redis.call('HSET', KEYS[7], batch[1], room_entry(requests, tokens, '1', batch[3] or '', batch[4]))
 end
 if ARGV[3] == '1' then
   redis.call('HDEL', KEYS[1], 'embarks')

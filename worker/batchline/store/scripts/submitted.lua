@@ -21,7 +21,8 @@ if batch[1] ~= 'submitting' and batch[1] ~= 'reconciling' and not forgotten then
   return redis.error_reply('STATE submitted needs a batch in submitting or reconciling, this one is ' .. tostring(batch[1]))
 end
 if forgotten then
-  redis.call('HSET', KEYS[1], 'nonce', ARGV[8], 'rows', ARGV[9], 'embarks', 1)
+  local _, tokens = string.match(redis.call('HGET', KEYS[6], ARGV[2]) or '', ROOM)
+  redis.call('HSET', KEYS[1], 'nonce', ARGV[8], 'rows', ARGV[9], 'embarks', 1, 'sent_tokens', tokens or 0)
 end
 local rows = redis.call('HGET', KEYS[1], 'rows')
 if rows and redis.call('HGET', KEYS[5], rows) == ARGV[2] then

@@ -1,6 +1,7 @@
 -- The account's open batches: B -> `requests:tokens:sent:pool|lane`; sent is '1' from the intent until the provider has ended
 -- it. Sums are always made of these, so that nothing can drift.
 local ROOM = '^(%d+):(%d+):([01]):([^|]*)|(.*)$'
+local ROOM_OF_OLD = '^(%d+):(%d+)$'
 
 local function room_entry(requests, tokens, sent, pool, lane)
   return string.format('%.0f:%.0f:%s:%s|%s', requests, tokens, sent, pool, lane)
@@ -12,6 +13,11 @@ local function room_used(key, pool, lane, except, only_sent)
   local used, open = {requests = 0, tokens = 0, batches = 0, lane = false, all = {}}, redis.call('HGETALL', key)
   for i = 1, #open, 2 do
     local requests, tokens, sent, of_pool, of_lane = string.match(open[i + 1], ROOM)
+    if not requests then
+      -- Of a version that did not know pools: it counts everywhere until its batch has ended.
+      requests, tokens = string.match(open[i + 1], ROOM_OF_OLD)
+      sent, of_pool = '1', pool
+    end
     if requests and open[i] ~= except and of_pool == pool and (sent == '1' or not only_sent) then
       used.requests, used.tokens = used.requests + requests, used.tokens + tokens
       used.batches, used.lane = used.batches + 1, used.lane or of_lane == lane
