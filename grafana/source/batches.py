@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from grafana.source import batches_tiles
 from grafana.source.batches_tiles import (
-    AGE_LIMITS,
     AMBIGUOUS,
     BATCHES,
     CUT,
@@ -13,6 +12,8 @@ from grafana.source.batches_tiles import (
     EXPIRE,
     LANES,
     OLDEST,
+    OVERDUE,
+    OVERDUE_LIMITS,
     RECONCILING,
     ROWS_LIMITS,
     SIZE,
@@ -82,7 +83,6 @@ def _states() -> list[Panel]:
                 ("BatchlineBatchOverdue",),
             ),
             Query(f"max by ({', '.join(LANE)}) ({now(OLDEST)})", LANES),
-            limits=AGE_LIMITS,
         ),
     ]
 
@@ -245,7 +245,8 @@ def _lanes() -> Panel:
         LANE,
         [
             Column("Open", total(now(BATCHES), *LANE), "short"),
-            Column("Oldest", f"max by ({', '.join(LANE)}) ({now(OLDEST)})", "s", AGE_LIMITS),
+            Column("Oldest", f"max by ({', '.join(LANE)}) ({now(OLDEST)})", "s"),
+            Column("Overdue", f"max by ({', '.join(LANE)}) ({now(OVERDUE)})", "s", OVERDUE_LIMITS),
             Column("Stuck", total(now("batchline_batches_stuck"), *LANE), "short", ((1, ORANGE),)),
             Column("Reconciling", total(now(BATCHES, RECONCILING), *LANE), "short", ((1, ORANGE),)),
             Column("Cut", total(gain(CUT), *LANE), "short"),

@@ -16,7 +16,7 @@ from grafana.source.promql import RANGE, count, gain, now, or_zero, quantile, ra
 
 BATCHES, CUT = "batchline_batches", "batchline_batches_cut_total"
 RECONCILING = 'state="reconciling"'
-OLDEST = "batchline_oldest_batch_seconds"
+OLDEST, OVERDUE = "batchline_oldest_batch_seconds", "batchline_batches_overdue_seconds"
 TURNAROUND = "batchline_batch_turnaround_seconds"
 SIZE = "batchline_batch_requests"
 ERRORS = "batchline_batch_error_ratio"
@@ -24,7 +24,7 @@ EXPIRE = "batchline_results_expire_timestamp_seconds"
 AMBIGUOUS, DUPLICATE = "batchline_ambiguous_submissions_total", "batchline_duplicate_batches_total"
 LANES = "{{account}} · {{endpoint}} · {{model}}"
 # Limits are where the alerts' are (grafana/alerts), with an earlier colour below them.
-AGE_LIMITS = ((86_400, YELLOW), (93_600, RED))
+OVERDUE_LIMITS = ((1, YELLOW), (7_200, RED))
 ROWS_LIMITS = ((0.05, YELLOW), (0.25, RED))
 EXPIRY_FIRST, EXPIRY_LIMITS = RED, ((259_200, ORANGE), (604_800, GREEN))
 
@@ -40,15 +40,15 @@ def present() -> list[Panel]:
         tile(
             About(
                 2,
-                "Oldest batch",
-                "Age of the oldest batch that is not settled. Providers end a batch after 24 hours at the latest.",
+                "Overdue",
+                "For how long a batch that is not settled is past the end of its provider's window: 24 hours, at some longer.",
                 "s",
                 ("BatchlineBatchOverdue",),
                 width=4,
                 height=4,
             ),
-            or_zero(f"max({now(OLDEST)})"),
-            limits=AGE_LIMITS,
+            or_zero(f"max({now(OVERDUE)})"),
+            limits=OVERDUE_LIMITS,
             decimals=0,
         ),
         tile(

@@ -153,15 +153,15 @@ def backlog() -> list[Panel]:
         tile(
             About(
                 14,
-                "Oldest batch",
-                "Age of the oldest batch that is not settled. Providers end a batch after 24 hours at the latest.",
+                "Overdue",
+                "For how long a batch that is not settled is past the end of its provider's window: 24 hours, at some longer.",
                 "s",
                 ("BatchlineBatchOverdue", "BatchlineBatchStuck"),
                 width=4,
                 height=4,
             ),
-            or_zero(f"max({now('batchline_oldest_batch_seconds')})"),
-            limits=((86_400, YELLOW), (93_600, RED)),
+            or_zero(f"max({now('batchline_batches_overdue_seconds')})"),
+            limits=((1, YELLOW), (7_200, RED)),
             decimals=0,
         ),
         tile(

@@ -42,6 +42,7 @@ LABELS: dict[str, tuple[str, ...]] = {
     "batchline_unpriced_requests_total": LANE,
     "batchline_oldest_pending_seconds": LANE,
     "batchline_oldest_batch_seconds": LANE,
+    "batchline_batches_overdue_seconds": LANE,
     "batchline_deadlines_met_total": (*LANE, "route"),
     "batchline_deadlines_missed_total": (*LANE, "route"),
     "batchline_dead_letters": LANE,

@@ -55,12 +55,16 @@ app.kubernetes.io/component: {{ . | quote }}
 {{- end -}}
 {{- end -}}
 
-{{/* A size of Kubernetes in bytes: 20Gi, 500M, 1073741824. */}}
+{{/* A size of Kubernetes in bytes: 20Gi, 500M, 1073741824 (which Helm may write as 1.073741824e+09). */}}
 {{- define "batchline.bytes" -}}
 {{- $text := toString . -}}
+{{- if regexMatch `[eE][+-]?[0-9]+$` $text -}}
+{{- float64 $text -}}
+{{- else -}}
 {{- $factor := dict "" 1 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18
   "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 "Ei" 1152921504606846976 -}}
 {{- mulf (regexFind `^[0-9.]+` $text | float64) (get $factor (regexFind `[A-Za-z]*$` $text) | float64) | ceil -}}
+{{- end -}}
 {{- end -}}
 
 {{/* The two settings that a worker's end depends on, as text: those of `config`, else the defaults of batchline. */}}
