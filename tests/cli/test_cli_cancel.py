@@ -21,7 +21,9 @@ def cut(store: Store) -> None:
     now_ms = time.time_ns() // 1_000_000
     limits = {"max_requests": 100, "max_bytes": 10**6, "max_tokens": None, "row_bytes": 150, "bytes_per_token": 4.0}
     seen = store.intake.walk(CHAT, now_ms=now_ms, **limits)  # type: ignore[arg-type]
-    store.batches.cut(parse_lane(CHAT), seen, "age", batch_id="b1", now_ms=now_ms, max_open=9, max_creates=9, pool=Pool(name="m"))
+    store.batches.cut(
+        parse_lane(CHAT), seen, "age", batch_id="b1", now_ms=now_ms, max_open=9, max_creates=9, pool=Pool(name="m")
+    )
 
 
 def replies(store: Store) -> list[bytes]:

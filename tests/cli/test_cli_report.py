@@ -169,7 +169,9 @@ def test_no_name_becomes_a_picture(batchline: Command, store: Store) -> None:
         bytes_per_token=4.0,
         now_ms=int(datetime.now(UTC).timestamp() * 1000),
     )
-    store.batches.cut(parse_lane(lane), seen, "age", batch_id="b:fire:", now_ms=1_000, max_open=9, max_creates=9, pool=Pool(name="m"))
+    store.batches.cut(
+        parse_lane(lane), seen, "age", batch_id="b:fire:", now_ms=1_000, max_open=9, max_creates=9, pool=Pool(name="m")
+    )
     assert f"b:fire:  cut    {lane} " in batchline("batches").out
 
 

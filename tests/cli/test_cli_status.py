@@ -28,7 +28,9 @@ def one_batch(store: Store, batchline: Command) -> None:
         bytes_per_token=4.0,
         now_ms=time.time_ns() // 1_000_000,
     )
-    store.batches.cut(parse_lane(CHAT), seen, "age", batch_id="b1", now_ms=1_000, max_open=9, max_creates=9, pool=Pool(name="m"))
+    store.batches.cut(
+        parse_lane(CHAT), seen, "age", batch_id="b1", now_ms=1_000, max_open=9, max_creates=9, pool=Pool(name="m")
+    )
 
 
 def test_status_shows_what_is_owed(batchline: Command, store: Store) -> None:

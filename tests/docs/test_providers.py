@@ -70,7 +70,7 @@ def test_every_row_of_what_works_names_a_test() -> None:
 
 def test_the_examples_of_settings_are_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     examples = [block for block in blocks() if re.match(r"(accounts|budgets|cache):", block)]
-    assert len(examples) == 3
+    assert len(examples) == 4
     for number, block in enumerate(examples):
         file = tmp_path / f"{number}.yaml"
         file.write_text(yaml.safe_dump(setting(block)), encoding="utf-8")

@@ -276,7 +276,7 @@ def test_a_batch_without_progress_is_stuck_until_it_is_settled(bench: Any) -> No
 
 
 @pytest.mark.parametrize(
-    ("lane", "hours"), [(CHAT, 24), (HAIKU, 24), ("gemini:generate:gemini-2.5-flash", 48)], ids=lambda each: str(each)
+    ("lane", "hours"), [(CHAT, 24), (HAIKU, 24), ("gemini:generate:gemini-2.5-flash", 48)], ids=str
 )
 def test_a_batch_is_overdue_after_its_own_providers_window_until_it_is_settled(
     bench: Any, lane: str, hours: int

@@ -14,8 +14,8 @@ import pytest
 
 from batchline.errors import Ambiguous, KeyRefused, NotFound, Permanent, ProviderError, Retryable, RowsRefused
 from batchline.lanes import Lane
-from batchline.providers.gemini import INLINE_BYTES, GeminiProvider
 from batchline.providers.fences import Fenced
+from batchline.providers.gemini import INLINE_BYTES, GeminiProvider
 from batchline.providers.gemini_lines import row
 from batchline.providers.gemini_wire import file_name, tag
 from batchline.providers.protocol import AccountAccess, Job, Listed, Options, Progress, Storage, Upload

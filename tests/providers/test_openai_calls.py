@@ -34,6 +34,7 @@ JOB = Job(
     input_ref="file-in",
 )
 BATCH = {"id": "batch_1", "status": "validating", "created_at": 1_790_000_001, "expires_at": 1_790_086_401}
+BODY = b'{"model":"m","messages":[]}'
 DONE = Progress(provider_id="batch_1", status="completed", outcome="completed", results=("file-o", "file-e"))
 
 
@@ -491,9 +492,6 @@ def test_deleting_an_input_that_is_gone_is_no_error(stage: Stage, provider: Open
     stage.says({"id": "file-in", "deleted": True}) if status == 200 else stage.refuses(status)
     provider.delete_file("file-in")
     assert (stage.asked[0].method, stage.asked[0].path) == ("DELETE", "/v1/files/file-in")
-
-
-BODY = b'{"model":"m","messages":[]}'
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def test_searches_for_images_are_paid_as_others() -> None:
 @pytest.mark.parametrize(
     ("model", "grounding"),
     [
-        ("gemini-2.5-flash-image", {"webSearchQueries": ["a"]}),  # for which no fee is known
+        ("gemini-3.1-flash-lite-image", {"webSearchQueries": ["a"]}),  # for which no fee is known
         ("gemini-3.8-flash", {"groundingChunks": [{"web": {"uri": "https://a"}}]}),
         ("gemini-3.8-flash", {"webSearchQueries": ["a"], "groundingChunks": [{"maps": {"placeId": "a"}}]}),
     ],

@@ -4,7 +4,7 @@ A 404 does not say that a batch is gone: a key of another project or workspace, 
 for a batch that runs and is paid for. (A key that is refused, 401 or 403, is `KeyRefused` and never comes here.) So its
 requests are sent again only when all of these hold:
 
-- It can cost nothing more: its expiry as the provider told it, else 24 hours, the longest window there is, and an hour on
+- It can cost nothing more: its expiry as the provider told it, else seven days, the longest window there is, and an hour on
   top have passed; and for an hour each poll has said that it is unknown.
 - The key as it is now is the one of the project that had the batch: the provider's list shows another batch of ours that
   was made *before* it. A key of another project shows none, or only what was made since the key was changed.
@@ -35,9 +35,8 @@ Fate = Literal["waits", "held", "lost"]
 
 ACTIONS: dict[Fate, str] = {"waits": "poll on", "held": "poll on, cancel it to give it up", "lost": "send again"}
 
-WINDOW_MS = 24 * 3_600_000
-"""How long a batch may run where its provider told no expiry. Source: developers.openai.com/api/docs/guides/batch,
-platform.claude.com/docs/en/build-with-claude/batch-processing"""
+WINDOW_MS = 7 * 24 * 3_600_000
+"""How long a batch may run where its provider told no expiry: the longest window that any has. Source: console.groq.com/docs/batch"""
 MARGIN_MS = 3_600_000
 """How much longer a batch may live than it should, and how long it must have been unknown."""
 SKEW_MS = 300_000

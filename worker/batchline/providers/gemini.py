@@ -36,6 +36,7 @@ from batchline.providers.gemini_wire import (
     FILE_PAGE,
     FilePage,
     Operation,
+    Order,
     add_up,
     create_body,
     created_of,
@@ -225,7 +226,7 @@ class GeminiProvider:
 
         What is older ends it only in a list that came newest first until there: that order is seen, and not documented.
         """
-        order = _Order()
+        order = Order()
         for page in self._pages():
             yield from page
             order.see(page)
@@ -368,27 +369,6 @@ class GeminiProvider:
         from batchline.providers.gemini_http import Connection  # noqa: PLC0415
 
         return Connection(key, self._access.base_url or BASE_URL)
-
-
-class _Order:
-    """Whether a list comes newest first, as far as it was seen: at least one step down, and none up."""
-
-    def __init__(self) -> None:
-        self._last_ms: int | None = None
-        self._falls = False
-        self._rises = False
-
-    def see(self, page: list[Operation]) -> None:
-        """Look at one more page."""
-        for each in page:
-            if self._last_ms is not None:
-                self._falls |= each.created_ms < self._last_ms
-                self._rises |= each.created_ms > self._last_ms
-            self._last_ms = each.created_ms
-
-    @property
-    def is_falling(self) -> bool:
-        return self._falls and not self._rises
 
 
 def _fits_inline(rows: BinaryIO, job: Job) -> bool:

@@ -84,6 +84,28 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         return "completed" if outcome == "failed" and has_results else outcome
 
 
+class Order:
+    """Whether a list comes newest first, as far as it was seen: at least one step down, and none up."""
+
+    def __init__(self) -> None:
+        self._last_ms: int | None = None
+        self._falls = False
+        self._rises = False
+
+    def see(self, page: list[Operation]) -> None:
+        """Look at one more page."""
+        for each in page:
+            if self._last_ms is not None:
+                self._falls |= each.created_ms < self._last_ms
+                self._rises |= each.created_ms > self._last_ms
+            self._last_ms = each.created_ms
+
+    @property
+    def is_falling(self) -> bool:
+        """Whether it came newest first so far."""
+        return self._falls and not self._rises
+
+
 def parse_operation(content: bytes) -> Operation:
     """Read an operation. Raises msgspec.DecodeError or BadLine."""
     return _operation_of(decode_line(content, _RAW))

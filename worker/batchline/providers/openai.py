@@ -24,6 +24,7 @@ from batchline.providers.failures import CONNECT_S, READ_S, CallRules, Keyed, ti
 from batchline.providers.fences import Fenced
 from batchline.providers.lines import BadLine, LineTooLong, decode_line, split_lines
 from batchline.providers.openai_lines import parse_result, usage_of
+from batchline.providers.openai_statuses import Statuses
 from batchline.providers.openai_wire import (
     FILE,
     FILE_PAGE,
@@ -38,10 +39,7 @@ from batchline.providers.openai_wire import (
     custom_id_of,
     file_name,
     in_openais_words,
-    in_our_words,
-    is_known,
     is_ours,
-    lasting,
     listed_of,
     may_be_ours,
     pages,
@@ -96,7 +94,6 @@ STORAGE_PAGE, STORAGE_PAGES = 10_000, 10
 _UPLOAD_READ_S = 300.0
 _RESULTS_READ_S = 120.0
 _STOPPABLE = frozenset({"validating", "in_progress"})
-_MAX_STATUS = 40
 
 
 class OpenAIProvider:
@@ -123,7 +120,7 @@ class OpenAIProvider:
         self._preset = preset_of(access.options.preset)
         self._window = window_of(access.options.preset, access.options.completion_window)
         self._expiry_s = expiry_of(self._preset, access.options.files_expire_s)
-        self._unknown: set[str] = set()
+        self._statuses = Statuses(access.name, self._preset)
         facts = self.facts(access.options)
         self.limits, self.endpoints = facts.limits, facts.endpoints
         self.tagged, self.results_kept_s = facts.tagged, facts.results_kept_s
@@ -195,7 +192,7 @@ class OpenAIProvider:
                 cast_to=httpx2.Response,
                 options={"headers": _beta(job.beta), "timeout": limits},
             )
-            return created_of(self._in_our_words(parse_batch(answer.content)))
+            return created_of(self._statuses.in_our_words(parse_batch(answer.content)))
 
     def find(self, job: Job) -> Found:
         """Look for the attempt's batch, newest first, back to just before the intent: proven by our tag, or by its file.
@@ -250,7 +247,7 @@ class OpenAIProvider:
                 return PAGE.decode(client.batches.with_raw_response.list(extra_query=query | after).content)
 
         for page in pages(read, by_offset=self._preset.by_offset):
-            yield [self._in_our_words(batch) for batch in page.data]
+            yield [self._statuses.in_our_words(batch) for batch in page.data]
 
     def _file_pages(self, call: str, query: Query) -> Iterator[FilePage]:
         def read(after: Query) -> FilePage:
@@ -285,24 +282,9 @@ class OpenAIProvider:
 
     def _batch(self, call: str, provider_id: str) -> Batch:
         with self._calling(call) as client:
-            return self._in_our_words(parse_batch(client.batches.with_raw_response.retrieve(provider_id).content))
-
-    def _in_our_words(self, batch: Batch) -> Batch:
-        """Return a batch with its status in OpenAI's words; one that is not known is reported, once."""
-        batch = lasting(in_our_words(batch, self._preset.statuses), self._preset.lasts_s)
-        status = batch.status[:_MAX_STATUS]
-        if not is_known(batch.status) and status not in self._unknown:
-            import structlog  # noqa: PLC0415 - slow to import, and the client does without it
-
-            self._unknown.add(status)
-            structlog.get_logger("batchline.openai").warning(
-                "provider.unknown_status",
-                account=self._access.name,
-                status=status,
-                provider_batch=batch.id,
-                reason="it counts as still running; if it is an end, say so in the account's preset",
+            return self._statuses.in_our_words(
+                parse_batch(client.batches.with_raw_response.retrieve(provider_id).content)
             )
-        return batch
 
     def _custom_ids(self, input_file_id: str | None, lines: frozenset[int]) -> Mapping[int, str]:
         """Read back from the uploaded file which rows stand in these lines; nothing, when it cannot be had."""
