@@ -33,7 +33,7 @@ class Scenario:
 
     ``guilty``: the provider refuses each create that has a guilty row. ``slow_s``: time between two results.
     ``max_enqueued``: the tokens (of two bytes each) that OpenAI takes of a model at one time, 0 for any number.
-    ``revoke``: what a batch at its provider carries is cancelled. ``max_inputs``: a small limit of a batch. ``foreign``: another application's batch of as many rows at Anthropic.
+    ``revoke``: what a batch at its provider carries is cancelled. ``max_inputs``: a small limit of a batch. ``unchecked``: what only a provider should see is not refused before. ``foreign``: another application's batch of as many rows at Anthropic.
     ``forgotten``: before the first worker starts, another one submits all of it and dies, the batches end, and the store
     loses everything since the requests were accepted. ``roles``: what the first worker ticks for. ``with_charges`` are kill points armed besides the case's own, in the first worker.
     """
@@ -42,6 +42,7 @@ class Scenario:
     guilty: bool = False
     slow_s: float = 0.0
     max_inputs: int = 0
+    unchecked: bool = False
     max_enqueued: int = 0
     foreign: int = 0
     revoke: bool = False
@@ -97,7 +98,9 @@ def _halved(kind: str) -> Scenario:
 
 
 def _refused(_kind: str) -> Scenario:
-    return Scenario(asks=(*_asks(CHAT, 5), *_marked(CHAT), _guilty(CHAT, seen_by_validation=True), *_asks(HAIKU, 3)))
+    return Scenario(
+        asks=(*_asks(CHAT, 5), *_marked(CHAT), _guilty(CHAT, seen_by_validation=True), *_asks(HAIKU, 3)), unchecked=True
+    )
 
 
 def _overflow(_kind: str) -> Scenario:
