@@ -377,6 +377,15 @@ def test_a_limit_that_the_provider_named_is_believed_until_it_lapses(scene: Any)
     assert limits_now(scene, now_ms=lapses) == pool(1_000)
 
 
+def test_a_believed_limit_lapses_in_the_store_too(scene: Any) -> None:
+    sent(scene, "b1", 500)
+    cut(scene, "b3", 60)
+    scene.lower(sent(scene, "b2", 200), told=600, tokens=200, pool=pool())
+    batch, lapses = scene.claim("b3"), scene.now + 1_000_000
+    assert scene.store.accounts.room(batch, pool(), now_ms=lapses - 1).limits == pool(600)
+    assert scene.store.accounts.room(batch, pool(), now_ms=lapses).limits == pool(1_000)
+
+
 def test_a_refusal_without_a_figure_teaches_what_was_let_in_for_a_shorter_while(scene: Any) -> None:
     sent(scene, "b1", 500)
     assert scene.lower(sent(scene, "b2", 200), tokens=200, pool=pool()) == 500
