@@ -149,13 +149,9 @@ class AnthropicProvider:
     @staticmethod
     def facts(options: Options) -> Facts:
         """Return what is true of an account with these options; its own limits only lower Anthropic's."""
-        limits = Limits(
-            max_requests=min(options.max_requests or LIMITS.max_requests, LIMITS.max_requests),
-            max_bytes=min(options.max_bytes or LIMITS.max_bytes, LIMITS.max_bytes),
-        )
         return Facts(
             kind=AnthropicProvider.kind,
-            limits=limits,
+            limits=LIMITS.lowered(options),
             endpoints=ENDPOINTS,
             has_files=AnthropicProvider.has_files,
             tagged=AnthropicProvider.tagged,

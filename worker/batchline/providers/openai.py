@@ -133,11 +133,7 @@ class OpenAIProvider:
         expiry_s = expiry_of(preset, options.files_expire_s)
         return Facts(
             kind="openai",
-            limits=msgspec.structs.replace(
-                limits,
-                max_requests=min(limits.max_requests, options.max_requests or limits.max_requests),
-                max_bytes=min(limits.max_bytes, options.max_bytes or limits.max_bytes),
-            ),
+            limits=limits.lowered(options),
             endpoints=preset.endpoints,
             has_files=True,
             tagged=preset.metadata,

@@ -23,6 +23,19 @@ ResultKind = Literal["succeeded", "rejected", "retryable", "expired", "cancelled
 RefusalScope = Literal["rows", "unknown", "busy"]
 
 
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How an account differs from its provider's usual: the settings of that name (settings/account.py)."""
+
+    preset: str | None = None
+    completion_window: str | None = None
+    max_requests: int | None = None
+    max_bytes: int | None = None
+    inline: bool = False
+    files_expire_s: int | None = None
+    base_url: str | None = None
+    price_as: str | None = None
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The provider's own limits for one batch, enforced before submitting. Sizes are bytes of the rendered rows."""
 
@@ -30,6 +43,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes: int
     max_inputs: int | None = None
     """Most inputs summed over a batch of embeddings (OpenAI: 50,000), None where there is no such limit."""
+
+    def lowered(self, options: Options) -> Limits:
+        """Return these limits as an account has lowered them; its own never raise a provider's."""
+        return msgspec.structs.replace(
+            self,
+            max_requests=min(options.max_requests or self.max_requests, self.max_requests),
+            max_bytes=min(options.max_bytes or self.max_bytes, self.max_bytes),
+        )
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,19 +71,6 @@ class DefaultBudget(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int | None = None
     requests: int | None = None
     shared: bool = False
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """How an account differs from its provider's usual: the settings of that name (settings/account.py)."""
-
-    preset: str | None = None
-    completion_window: str | None = None
-    max_requests: int | None = None
-    max_bytes: int | None = None
-    inline: bool = False
-    files_expire_s: int | None = None
-    base_url: str | None = None
-    price_as: str | None = None
 
 
 def accept(lane: Lane, body: dict[str, Any]) -> None:

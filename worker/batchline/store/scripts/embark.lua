@@ -11,6 +11,7 @@
 --      has an estimate of its own  7.. entry ids
 -- Returns how many ride along now. Error LEASELOST.
 --@include fence
+--@include body
 --@include carry
 --@include room
 local cut = redis.call('HGET', KEYS[6], 'cut') or '0-0'
@@ -39,21 +40,12 @@ local function free(entry)
   return beyond(entry, cut) and redis.call('HEXISTS', KEYS[4], entry) == 0
 end
 
-local function body_bytes(fields)
-  for i = 1, #fields, 2 do
-    if fields[i] == 'body' then
-      return #fields[i + 1]
-    end
-  end
-  return 0
-end
-
 local moved, bytes = 0, 0
 for i = 7, #ARGV do
   local entry = ARGV[i]
   local found = redis.call('XRANGE', KEYS[3], entry, entry)[1]
   if found and free(entry) then
-    bytes = bytes + body_bytes(found[2])
+    bytes = bytes + body_size(found[2])
     redis.call('ZADD', KEYS[2], 0, entry)
     redis.call('HSETNX', KEYS[4], entry, ARGV[2])
     redis.call('ZREM', KEYS[5], entry)

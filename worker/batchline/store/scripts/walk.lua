@@ -6,6 +6,7 @@
 --      5 bytes per token (estimate, until the lane has one of its own)  6 most entries in this call  7 most body bytes in this call  8 now (ms)
 --      9 ledger name, or '' to list none
 -- Returns {since ms, last, requests, bytes, tokens, full, unwalked 0|1}; full is the limit that stopped the walk, or ''.
+--@include body
 --@include listed
 local max_requests, max_bytes, max_tokens = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local row_bytes = tonumber(ARGV[4])
@@ -15,15 +16,6 @@ local seen = redis.call('HMGET', KEYS[2], 'last', 'since', 'requests', 'bytes', 
 local last, since, full = seen[1] or '0-0', seen[2] or '', seen[7] or ''
 local requests, bytes, tokens = tonumber(seen[3] or 0), tonumber(seen[4] or 0), tonumber(seen[5] or 0)
 local largest, per_token = tonumber(seen[6] or 0), tonumber(seen[8] or ARGV[5])
-
-local function body_size(fields)
-  for i = 1, #fields, 2 do
-    if fields[i] == 'body' then
-      return #fields[i + 1]
-    end
-  end
-  return 0
-end
 
 local function entry_size(fields)
   local size = 0
