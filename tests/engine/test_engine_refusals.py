@@ -110,6 +110,12 @@ def full(real: Any, provider_id: str) -> Any:
     return msgspec.structs.replace(real(provider_id), outcome="failed", refusal=refusal)
 
 
+def unnamed(real: Any, provider_id: str) -> Any:
+    """Answer a poll as a provider does whose refusals do not name the limit of its queue."""
+    seen = real(provider_id)
+    return msgspec.structs.replace(seen, refusal=seen.refusal and msgspec.structs.replace(seen.refusal, limit=None))
+
+
 def waits(bench: Any) -> list[int]:
     """Return in how many seconds each batch in ``cut`` goes again."""
     return [(batch.next_ms - bench.now_ms) // 1000 for batch in bench.open_batches() if batch.state == "cut"]
@@ -132,8 +138,11 @@ def test_a_batch_larger_than_the_whole_token_queue_is_halved_until_it_fits(bench
     assert bench.bill()["double_executions"] == 0
 
 
-def test_a_batch_that_finds_the_queue_full_behind_a_larger_one_is_not_halved(bench: Any) -> None:
+@pytest.mark.parametrize("named", [True, False], ids=["limit named", "limit not named"])
+def test_a_batch_that_finds_the_queue_full_behind_a_larger_one_is_not_halved(bench: Any, *, named: bool) -> None:
     bench.start(enqueued_token_limits={"gpt-5-mini": 100}, latency_s=10 * 3600)
+    if not named:
+        bench.first.openai.replace("poll", unnamed)
     bench.ask_many(20)
     go_on(bench, 0)
     bench.ask_many(19)
