@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import certifi
 import pytest
+from tests.memory import quick_folder
 
 from batchline.local.store_process import StoreProcess
 from batchline.store import Store
@@ -15,13 +17,30 @@ for name in [name for name in os.environ if name.startswith(("BATCHLINE_", "OPEN
     del os.environ[name]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_certificate(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let the SDKs read one certificate and not all the world's: that takes longer than most tests, which speak plain HTTP."""
+    end = "-----END CERTIFICATE-----\n"
+    first, _, _ = Path(certifi.where()).read_text().partition(end)
+    file: Path = tmp_path_factory.mktemp("certificates") / "one.pem"
+    file.write_text(first + end)
+    os.environ["SSL_CERT_FILE"] = str(file)
+
+
+@pytest.fixture
+def store_folder() -> Iterator[Path]:
+    """A folder for a store of the test's own."""
+    with quick_folder() as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(scope="session")
-def store_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreProcess]:
+def store_process() -> Iterator[StoreProcess]:
     """One store process of this test session's own (TEST_STORE_SERVER names another server's binary)."""
-    folder: Path = tmp_path_factory.mktemp("store")
-    process = StoreProcess(folder, binary=os.environ.get("TEST_STORE_SERVER"), fsync="always").start()
-    yield process
-    process.kill()
+    with quick_folder() as folder:
+        process = StoreProcess(Path(folder), binary=os.environ.get("TEST_STORE_SERVER"), fsync="always").start()
+        yield process
+        process.kill()
 
 
 @pytest.fixture

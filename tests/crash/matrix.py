@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import secrets
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from typing import cast
 from tests.crash.bench import SETTINGS, Bench, Verdict
 from tests.crash.cases import ACTIONS, NEVER, SIDES, Case, all_cases, third
 from tests.crash.rehearsal import rehearse
+from tests.memory import quick_folder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not cases:
         return 1
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="batchline-crash-") as folder:
+    with quick_folder() as folder:
         rehearse(Path(folder) / "rehearsal", SETTINGS, celery=any(case.celery for case in cases))
         verdicts = [_told(verdict) for verdict in run_all(cases, Path(folder), given.jobs)]
     _table(verdicts)

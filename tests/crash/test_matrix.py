@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from tests.crash import forked
 from tests.crash.bench import SETTINGS, Bench
 from tests.crash.cases import Case, all_cases, third
 from tests.crash.rehearsal import rehearse
+from tests.memory import quick_folder
 
 ROOT = Path(__file__).parents[2]
 MOST_S = 110
@@ -84,7 +84,7 @@ BAD: dict[str, tuple[Case, Callable[..., int]]] = {
 def main() -> None:
     """Run the cases that must fail, and print what came of each: whether its point fired, and what was wrong."""
     found = {}
-    with tempfile.TemporaryDirectory(prefix="batchline-crash-") as folder:
+    with quick_folder() as folder:
         rehearse(Path(folder) / "rehearsal", SETTINGS, celery=False)
         bench = Bench(Path(folder) / "bench")
         for name, (case, fork) in BAD.items():

@@ -5,35 +5,16 @@ The order of the rows of an inline batch stands in the store alone (``batch:B:se
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
-from tests.engine.power import Power, before, go_on
+from tests.engine.power_cuts.power import Power, before, go_on
 
 from batchline.engine import cancelling
-from batchline.store import Store
 
 GENERATE = "gemini:generate:gemini-2.5-flash"
 ASKED = 5
-
-
-@pytest.fixture
-def power(tmp_path: Path) -> Iterator[Power]:
-    """The power of this test's own store."""
-    power = Power(tmp_path)
-    yield power
-    power.process.kill()
-
-
-@pytest.fixture
-def store(power: Power) -> Iterator[Store]:
-    """A store that can lose its power, in place of the one that all tests share."""
-    store = Store(power.process.url)
-    yield store
-    store.close()
 
 
 @pytest.fixture(params=["file", "inline"])

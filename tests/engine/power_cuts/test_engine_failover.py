@@ -3,30 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-from tests.engine.power import Power, before, go_on, known_store
+from tests.engine.power_cuts.power import Power, before, go_on, known_store
 
-from batchline.store import Store, keys
-
-
-@pytest.fixture
-def power(tmp_path: Path) -> Iterator[Power]:
-    """The power of this test's own store."""
-    power = Power(tmp_path)
-    yield power
-    power.process.kill()
-
-
-@pytest.fixture
-def store(power: Power) -> Iterator[Store]:
-    """A store that can lose its power, in place of the one that all tests share."""
-    store = Store(power.process.url)
-    yield store
-    store.close()
+from batchline.store import keys
 
 
 def cut_once(power: Power, kept: list[int]) -> Any:

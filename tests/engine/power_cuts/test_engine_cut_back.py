@@ -8,37 +8,19 @@ here it may take more: what lies before an intent is lost by a failover to a rep
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.engine.power import Power, before, go_on, known_store
+from tests.engine.power_cuts.power import Power, before, go_on, known_store
 
 from batchline.engine import auditor
 from batchline.errors import Retryable, StoreError
 from batchline.requests import Request
-from batchline.store import Store, keys
+from batchline.store import keys
 
 CHAT = "openai:chat:gpt-5-mini"
 CLAUDE = "anthropic:messages:claude-haiku-4-5"
 ASKED = 3
-
-
-@pytest.fixture
-def power(tmp_path: Path) -> Iterator[Power]:
-    """The power of this test's own store."""
-    power = Power(tmp_path)
-    yield power
-    power.process.kill()
-
-
-@pytest.fixture
-def store(power: Power) -> Iterator[Store]:
-    """A store that can lose its power, in place of the one that all tests share."""
-    store = Store(power.process.url)
-    yield store
-    store.close()
 
 
 def check_paid_once(bench: Any, kind: str, lane: str) -> None:
