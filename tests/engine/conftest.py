@@ -19,6 +19,7 @@ import structlog
 from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Mount
+from tests.engine.meddling import Death, Meddler
 
 from batchline import emulator
 from batchline.emulator.app import create_app
@@ -50,53 +51,6 @@ ASKS: dict[str, Callable[[str], dict[str, Any]]] = {
 NAMELESS = frozenset({"generate", "embed"})
 """Endpoints whose bodies do not name their model."""
 Fault = Callable[[str, str], Response | None]
-
-
-class Death(BaseException):
-    """The process ends right here: no handler of the engine may catch it."""
-
-
-class Meddler:
-    """Stands before an object and breaks off calls of its methods, before or after they took effect."""
-
-    def __init__(self, real: Any) -> None:
-        self._real = real
-        self._before: dict[str, list[BaseException]] = {}
-        self._after: dict[str, list[BaseException]] = {}
-        self._instead: dict[str, Callable[..., Any]] = {}
-        self.calls: Counter[str] = Counter()
-
-    def break_before(self, method: str, *errors: BaseException) -> None:
-        """Let the next calls of a method raise these, one after the other, without effect."""
-        self._before.setdefault(method, []).extend(errors)
-
-    def break_after(self, method: str, *errors: BaseException) -> None:
-        """Let the next calls of a method raise these after they took effect."""
-        self._after.setdefault(method, []).extend(errors)
-
-    def replace(self, method: str, instead: Callable[..., Any]) -> None:
-        """Call ``instead(real method, ...)`` from now on."""
-        self._instead[method] = instead
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(self._real, name)
-        if not callable(real):
-            return real
-
-        def call(*args: Any, **named: Any) -> Any:
-            self.calls[name] += 1
-            _raise_next(self._before, name)
-            instead = self._instead.get(name)
-            answer = instead(real, *args, **named) if instead else real(*args, **named)
-            _raise_next(self._after, name)
-            return answer
-
-        return call
-
-
-def _raise_next(faults: dict[str, list[BaseException]], name: str) -> None:
-    if faults.get(name):
-        raise faults[name].pop(0)
 
 
 class Wire:
@@ -270,20 +224,30 @@ class Bench:
 
     def add(self, lane: str | bytes, **fields: Any) -> str:
         """Put an entry into a lane by the raw protocol; its time is the bench's clock."""
+        return self._add(lane, [fields])[0]
+
+    def _add(self, lane: str | bytes, requests: list[dict[str, Any]]) -> list[str]:
         name = lane if isinstance(lane, bytes) else lane.encode()
-        self._entries += 1
-        entry = f"{self.now_ms}-{self._entries}"
-        flat = [part for field, value in fields.items() for part in (field, value)]
-        self.run("XADD", b"batchline:{" + name + b"}:requests", entry, *flat)
-        self.run("SADD", keys.LANES, name)
-        return entry
+        entries = [f"{self.now_ms}-{self._entries + n}" for n in range(1, len(requests) + 1)]
+        self._entries += len(requests)
+        stream = b"batchline:{" + name + b"}:requests"
+        commands: list[tuple[Any, ...]] = [
+            ("XADD", stream, entry, *(part for pair in fields.items() for part in pair))
+            for entry, fields in zip(entries, requests, strict=True)
+        ]
+        self.store.connection.run_many([*commands, ("SADD", keys.LANES, name)])
+        return entries
 
     def ask(self, text: str, lane: str = CHAT, *, id: str | None = None, **fields: Any) -> str:  # noqa: A002
         """Enqueue a well-formed request; returns its id."""
-        request_id = id or f"r{len(self.sent)}"
-        self._entry_of[request_id] = self.add(lane, id=request_id, body=body(text, lane), **fields)
-        self.sent.append(request_id)
-        return request_id
+        return self._ask([(id or f"r{len(self.sent)}", text)], lane, fields)[0]
+
+    def _ask(self, asked: list[tuple[str, str]], lane: str, fields: dict[str, Any]) -> list[str]:
+        ids = [request_id for request_id, _ in asked]
+        requests = [{"id": request_id, "body": body(text, lane)} | fields for request_id, text in asked]
+        self._entry_of |= dict(zip(ids, self._add(lane, requests), strict=True))
+        self.sent += ids
+        return ids
 
     def entry_of(self, request_id: str) -> str:
         """Return the entry id of a request that was asked."""
@@ -291,7 +255,8 @@ class Bench:
 
     def ask_many(self, count: int, lane: str = CHAT, **fields: Any) -> list[str]:
         """Enqueue so many requests with texts of their own."""
-        return [self.ask(f"question {len(self.sent)}", lane, **fields) for _ in range(count)]
+        first = len(self.sent)
+        return self._ask([(f"r{n}", f"question {n}") for n in range(first, first + count)], lane, fields)
 
     def bad(self, raw: bytes | str, lane: str = CHAT, **fields: Any) -> Reply:
         """Enqueue a body as it is beside two good requests, and return its reply. The good ones must be answered."""
@@ -307,9 +272,20 @@ class Bench:
 
     def queue(self, key: str | bytes) -> list[Reply]:
         """Read the replies in a callback list or stream by its key."""
-        if self.run("TYPE", key) == b"stream":
-            return [decode_reply(parts[b"reply"]) for _, parts in _stream(self.run("XRANGE", key, "-", "+"))]
-        return [decode_reply(raw) for raw in self.run("LRANGE", key, 0, -1)]
+        return self._queues([key])
+
+    def _queues(self, names: list[str | bytes]) -> list[Reply]:
+        kinds = self.store.connection.run_many([("TYPE", key) for key in names])
+        of_streams = [kind == b"stream" for kind in kinds]
+        found = self.store.connection.run_many(
+            ("XRANGE", key, "-", "+") if is_stream else ("LRANGE", key, 0, -1)
+            for key, is_stream in zip(names, of_streams, strict=True)
+        )
+        return [
+            decode_reply(raw)
+            for answer, is_stream in zip(found, of_streams, strict=True)
+            for raw in ([parts[b"reply"] for _, parts in _stream(answer)] if is_stream else answer)
+        ]
 
     def reply(self, request_id: str, lane: str = CHAT) -> Reply:
         """Return the one reply in a request's default queue."""
@@ -320,7 +296,7 @@ class Bench:
     def all_replies(self) -> dict[str, Reply]:
         """Return every reply by its request's id; each request has exactly one, and nobody else has any."""
         found = [*self.run("KEYS", "batchline:reply:*"), *self.run("KEYS", "batchline:replies:*")]
-        replies = [reply for key in found for reply in self.queue(key)]
+        replies = self._queues(found)
         assert sorted(reply.id for reply in replies) == sorted(self.sent)
         return {reply.id: reply for reply in replies}
 
