@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.cli.kit import CHAT, MESSAGES, chat_line, written
 
-from batchline.cli.inputs import Input, Options, check_input, read_drafts
+from batchline.cli.inputs import Input, Options, SourceChanged, check_input, read_drafts
+from batchline.cli.sources import opened
 from batchline.compose import Draft
 from batchline.errors import UsageError
 from batchline.settings import load_settings
@@ -20,11 +23,14 @@ HELLO = [{"role": "user", "content": "hello"}]
 
 
 def checked(path: Path, **options: Any) -> Input:
-    return check_input(path, SETTINGS, Options(**options), now_ms=NOW_MS)
+    with opened(path, None) as source:
+        return check_input(source, SETTINGS, Options(**options), now_ms=NOW_MS)
 
 
 def drafts(path: Path, **options: Any) -> list[Draft]:
-    return list(read_drafts(path, Options(**options)))
+    with opened(path, None) as source:
+        given = Options(**options)
+        return list(read_drafts(check_input(source, SETTINGS, given, now_ms=NOW_MS), given))
 
 
 def test_the_three_forms_of_a_line_mean_the_same(tmp_path: Path) -> None:
@@ -180,3 +186,57 @@ def test_a_line_cannot_send_its_reply_away_from_who_waits_for_it(tmp_path: Path)
     path = written(tmp_path / "in.jsonl", chat_line("a", reply_to="mine"))
     with pytest.raises(UsageError, match="reads the replies itself"):
         checked(path, shared=True, reply_to="run-1")
+
+
+def written_between(path: Path, text: str, *, mode: str) -> list[Draft]:
+    """Read a file's requests after something was written to it since they were checked."""
+    with opened(path, None) as source:
+        checked = check_input(source, SETTINGS, Options(), now_ms=NOW_MS)
+        with path.open(mode) as file:
+            file.write(text)
+        return list(read_drafts(checked, Options()))
+
+
+@pytest.mark.parametrize(
+    ("mode", "text"),
+    [
+        pytest.param("a", chat_line("c") + "\n", id="it grew"),
+        pytest.param("a", chat_line("c")[:20], id="it grew by a part of a line"),
+        pytest.param("w", chat_line("a") + "\n", id="it shrank"),
+        pytest.param("w", "", id="it was emptied"),
+        pytest.param("w", f"{chat_line('b')}\n{chat_line('a')}\n", id="other order"),
+        pytest.param("w", f"{chat_line('a')}\n{chat_line('b', max_completion_tokens=9)}\n", id="other body"),
+    ],
+)
+def test_a_file_that_is_written_to_while_it_is_read_is_refused(tmp_path: Path, mode: str, text: str) -> None:
+    path = written(tmp_path / "in.jsonl", chat_line("a"), chat_line("b"))
+    with pytest.raises(SourceChanged, match="changed while it was read, and does not hold the 2 requests any more"):
+        written_between(path, text, mode=mode)
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_as_it_was(tmp_path: Path) -> None:
+    path = written(tmp_path / "in.jsonl", chat_line("a"), chat_line("b"))
+    with opened(path, None) as source:
+        checked = check_input(source, SETTINGS, Options(), now_ms=NOW_MS)
+        written(tmp_path / "new.jsonl", chat_line("c")).replace(path)
+        assert [draft.id for draft in read_drafts(checked, Options())] == ["a", "b"]
+
+
+def test_a_pipe_is_copied_into_the_spool_and_nothing_stays_there(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        reading, writing = os.pipe()
+        stack.callback(os.close, reading)
+        os.write(writing, f"{chat_line('a')}\n{chat_line('b')}".encode())
+        os.close(writing)
+        source = stack.enter_context(opened(Path(f"/dev/fd/{reading}"), tmp_path))
+        checked = check_input(source, SETTINGS, Options(), now_ms=NOW_MS)
+        assert [[draft.id for draft in read_drafts(checked, Options())] for _ in range(2)] == [["a", "b"]] * 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pipe_that_cannot_be_copied_names_the_setting(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UsageError, match=r"can be read only once.*nothing-here: No such file.*set spool_dir"),
+        opened(Path(os.devnull), tmp_path / "nothing-here"),
+    ):
+        pass

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.cli.kit import CHAT, Command, answer, chat_line, failure, written
 
+from batchline import client
+from batchline.cli import queues
+from batchline.cli.inputs import Input, check_input
 from batchline.requests import encode_reply
 from batchline.store import Store, keys
 
@@ -27,6 +33,53 @@ def test_a_file_is_enqueued_once_however_often_it_is_asked(batchline: Command, s
     assert (first.code, first.out) == (0, "2 requests enqueued\n")
     assert second.out == "0 requests enqueued, 2 had been enqueued before\n"
     assert [(depth.lane, depth.owed) for depth in store.ledger.depths()] == [(CHAT, 2)]
+
+
+def test_what_had_been_enqueued_before_is_what_the_store_says(batchline: Command, store: Store, tmp_path: Path) -> None:
+    batchline("enqueue", written(tmp_path / "in.jsonl", chat_line("a")))
+    done = batchline("enqueue", written(tmp_path / "in.jsonl", *map(chat_line, "abc")))
+    assert done.out == "2 requests enqueued, 1 had been enqueued before\n"
+
+
+def test_requests_that_come_through_a_pipe_are_enqueued(
+    batchline: Command, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = f"{chat_line('a')}\n{chat_line('b')}\n".encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    done = batchline("enqueue", "-", "--reply-to", "app")
+    assert (done.code, done.out) == (0, "2 requests enqueued\n")
+    assert [(depth.lane, depth.owed) for depth in store.ledger.depths()] == [(CHAT, 2)]
+
+
+@pytest.mark.parametrize(
+    ("after", "enqueued"),
+    [
+        pytest.param([chat_line("a")], 1, id="it shrank"),
+        pytest.param([chat_line(each) for each in "abc"], 2, id="it grew"),
+    ],
+)
+def test_a_file_that_changes_while_it_is_enqueued_is_no_success(
+    batchline: Command,
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    after: list[str],
+    enqueued: int,
+) -> None:
+    source = written(tmp_path / "in.jsonl", chat_line("a"), chat_line("b"))
+
+    def check(*given: Any, **named: Any) -> Input:
+        checked = check_input(*given, **named)
+        written(source, *after)
+        return checked
+
+    monkeypatch.setattr(queues, "check_input", check)
+    monkeypatch.setattr(client, "MOST", 1)
+    done = batchline("enqueue", source)
+    assert (done.code, done.out) == (2, "")
+    assert "in.jsonl: it was changed while it was read, and does not hold the 2 requests any more" in done.err
+    assert f"{enqueued} are enqueued, and are not taken twice" in done.err
+    assert [depth.owed for depth in store.ledger.depths()] == [enqueued]
 
 
 @pytest.mark.parametrize("queue", ["a:b", "https://example.com"])

@@ -1,5 +1,6 @@
 """``batchline quote``: before anything is sent, without keys, store or network."""
 
+import io
 import json
 import subprocess
 import sys
@@ -8,6 +9,9 @@ from typing import Any
 
 import pytest
 from tests.cli.kit import Command, Done, chat_line, written
+
+from batchline.cli import quote as quote_module
+from batchline.cli.inputs import Input, check_input
 
 
 def message_line(request_id: str, model: str = "claude-sonnet-4-6", **more: Any) -> str:
@@ -45,11 +49,15 @@ def test_200_000_requests_of_claude_sonnet_4_6_are_quoted_at_330_dollars_and_165
 def test_the_three_forms_of_lines_are_read_as_run_reads_them(command: Command, tmp_path: Path) -> None:
     source = written(
         tmp_path / "in.jsonl",
-        chat_line("a", max_tokens=10),
+        chat_line("a", max_completion_tokens=10),
         json.dumps(
             {
                 "id": "b",
-                "body": {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "y"}], "max_tokens": 10},
+                "body": {
+                    "model": "gpt-5-mini",
+                    "messages": [{"role": "user", "content": "y"}],
+                    "max_completion_tokens": 10,
+                },
             }
         ),
         json.dumps(
@@ -69,7 +77,7 @@ def test_the_three_forms_of_lines_are_read_as_run_reads_them(command: Command, t
 
 
 def test_every_figure_says_what_it_rests_on(command: Command, tmp_path: Path) -> None:
-    source = written(tmp_path / "in.jsonl", chat_line("a", max_tokens=10), chat_line("b"), message_line("c"))
+    source = written(tmp_path / "in.jsonl", chat_line("a", max_completion_tokens=10), chat_line("b"), message_line("c"))
     done = command("quote", source)
     for basis in (
         "prices: genai-prices",
@@ -111,7 +119,7 @@ def test_a_model_given_for_all_takes_the_place_of_the_lines_own(command: Command
         ((chat_line("a"), chat_line("a")), ":2:"),
         (('{"id":"a"}',), "model"),
         (
-            ("", chat_line("a"), chat_line("b", max_tokens=10**19, n=9)),
+            ("", chat_line("a"), chat_line("b", max_completion_tokens=10**19, n=9)),
             ":3: it asks for 90,000,000,000,000,000,000 tok",
         ),
     ],
@@ -154,6 +162,43 @@ def test_an_image_in_base64_is_said_to_be_taken_at_a_flat_figure(command: Comman
     )
     assert "bytes of the body; 1,600 for each image, sound or file in base64, whatever its size" in done.out
     assert int(done.out.splitlines()[1].split()[2].replace(",", "")) < 2_000
+
+
+def test_requests_that_come_through_a_pipe_are_quoted(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(f"{message_line('a')}\n".encode())))
+    assert document(command("quote", "-", "--json"))["total"]["requests"] == 1
+
+
+def test_a_file_that_changes_while_it_is_quoted_is_exit_2(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = written(tmp_path / "in.jsonl", chat_line("a"), chat_line("b"))
+
+    def check(*given: Any, **named: Any) -> Input:
+        checked = check_input(*given, **named)
+        written(source, chat_line("a"))
+        return checked
+
+    monkeypatch.setattr(quote_module, "check_input", check)
+    done = command("quote", source)
+    assert (done.code, done.out) == (2, "")
+    assert "changed while it was read" in done.err
+
+
+def test_what_is_to_run_in_the_united_states_is_quoted_at_what_anthropic_takes_for_it(
+    command: Command, tmp_path: Path
+) -> None:
+    source = written(tmp_path / "in.jsonl", message_line("a", inference_geo="us"), message_line("b"))
+    done = command("quote", source, "--input-tokens", "1000000", "--output-tokens", "0", "--json")
+    (row,) = document(done)["rows"]
+    assert (row["list_usd"], row["batch_usd"]) == ("6.3", "3.15")  # 3 and 3.30 USD per million
+    assert row["basis"]["batch"].endswith("a tenth more where the body says inference_geo: us")
+
+
+def test_what_a_quote_does_not_count_is_said(command: Command, tmp_path: Path) -> None:
+    cached = [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]
+    done = command("quote", written(tmp_path / "in.jsonl", message_line("a", system=cached)))
+    assert "what a prompt cache saves or costs, other prices of sound, images and video, and surcharges" in done.out
 
 
 _ALONE = """

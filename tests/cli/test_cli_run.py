@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ import pytest
 from tests.cli.kit import CHAT, MESSAGES, Command, Workers, answer, chat_line, failure, written
 
 from batchline.cli import run as run_module
+from batchline.cli.inputs import Input, check_input
 from batchline.requests import Reply, encode_reply
 from batchline.store import Store, keys
 
@@ -75,6 +77,35 @@ def test_some_failures_are_exit_code_1(batchline: Command, workers: Start, sourc
     done = batchline("run", source, "-o", out)
     assert (done.code, ids(out)) == (1, ALL)
     assert "errors: 1 expired" in done.out
+
+
+def test_requests_that_come_through_a_pipe_are_run_once_however_often(
+    batchline: Command, workers: Start, source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = workers()
+    for _ in range(2):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(source.read_bytes())))
+        assert (batchline("run", "-", "-o", out).code, ids(out), len(seen.seen)) == (0, ALL, 5)
+
+
+def test_a_file_that_changes_while_it_is_run_is_refused_and_can_be_put_back(
+    batchline: Command, workers: Start, source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = workers()
+    before = source.read_bytes()
+
+    def check(*given: Any, **named: Any) -> Input:
+        checked = check_input(*given, **named)
+        source.write_bytes(before + chat_line("more").encode())
+        return checked
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "check_input", check)
+        done = batchline("run", source, "-o", out)
+    assert (done.code, done.out, out.exists()) == (2, "", False)
+    assert "changed while it was read" in done.err
+    source.write_bytes(before)
+    assert (batchline("run", source, "-o", out).code, ids(out), len(seen.seen)) == (0, ALL, 5)
 
 
 def test_a_finished_run_is_not_run_again(batchline: Command, workers: Start, source: Path, out: Path) -> None:

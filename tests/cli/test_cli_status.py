@@ -48,6 +48,27 @@ def test_status_shows_an_account_in_trouble(batchline: Command, store: Store) ->
     assert "account openai is in trouble" in batchline("status").out
 
 
+def settled(store: Store, **counted: int) -> None:
+    store.connection.run("HSET", keys.ledger(CHAT), *(part for pair in counted.items() for part in pair))
+    store.connection.run("ZADD", keys.LEDGERS, 1, CHAT)
+
+
+def test_status_tells_what_is_unpriced_and_what_was_waste(batchline: Command, store: Store) -> None:
+    waste = {"wasted_nano:duplicate": 5_000_000_000, "wasted_nano:unmatched": 250_000_000}
+    settled(store, **{"settled:succeeded:batch": 100_000, "unpriced": 100_000}, **waste)
+    (lane,) = json.loads(batchline("status", "--json").out)["lanes"]
+    assert (lane["paid_usd"], lane["unpriced"], lane["wasted_usd"]) == ("0", 100_000, "5.25")
+    head, row = batchline("status").out.splitlines()[:2]
+    assert (head.split()[-2:], row.split()[-2:]) == (["waste", "unpriced"], ["$5.25", "100,000"])
+
+
+def test_status_has_no_columns_for_waste_and_unpriced_where_there_is_none(batchline: Command, store: Store) -> None:
+    settled(store, **{"settled:succeeded:batch": 1})
+    (lane,) = json.loads(batchline("status", "--json").out)["lanes"]
+    assert (lane["unpriced"], lane["wasted_usd"]) == (0, "0")
+    assert batchline("status").out.splitlines()[0].split()[-2:] == ["paid", "saved"]
+
+
 def test_status_of_an_empty_store_says_so(batchline: Command) -> None:
     assert "nothing was enqueued yet" in batchline("status").out
 
@@ -137,3 +158,12 @@ def test_a_wrong_setting_is_exit_code_2(command: Command, monkeypatch: pytest.Mo
     done = command("status")
     assert done.code == 2
     assert "BATCHLINE_REDIS_URL" in done.err
+
+
+def test_batches_that_find_no_room_again_and_again_are_told_of_by_lane(batchline: Command, store: Store) -> None:
+    one_batch(store, batchline)
+    assert json.loads(batchline("status", "--json").out)["batches_without_room"] == []
+    store.connection.run("HSET", keys.batch("b1"), "busy", 3, "reason", "RESOURCE_EXHAUSTED", "next_ms", 1_000)
+    (told,) = json.loads(batchline("status", "--json").out)["batches_without_room"]
+    assert told == {"lane": CHAT, "batches": 1, "times": 3, "reason": "RESOURCE_EXHAUSTED", "next_ms": 1_000}
+    assert "1 batches found no room at the provider, up to 3 times (RESOURCE_EXHAUSTED)" in batchline("status").out

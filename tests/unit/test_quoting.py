@@ -76,6 +76,16 @@ def test_each_request_is_priced_alone_so_that_only_long_prompts_pay_for_being_lo
     assert made.rows[0].requests == 3
 
 
+def test_only_at_anthropic_is_a_tenth_more_taken_for_the_united_states() -> None:
+    asking = estimate("messages", body(inference_geo="us"), input_tokens=1_000, output_tokens=0)
+    assert asking.us_only
+    costs = {
+        provider: quoted((terms(model, provider, "messages"), asking, 1)).total.list_nano
+        for provider, model in (("anthropic", "claude-sonnet-4-6"), ("openai", "gpt-5-mini"))
+    }
+    assert costs == {"anthropic": 3_300_000, "openai": 250_000}
+
+
 def test_a_token_is_four_bytes_of_the_body_rounded_up() -> None:
     assert estimate("chat", b'{"n":1234}', output_tokens=1) == Estimate(3, 1, BY_OPTION)
 

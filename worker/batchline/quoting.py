@@ -33,6 +33,7 @@ BY_LIMIT = "upper bound: the body's own limit on its output"
 BY_INPUT = "assumed: as many as its input, since the body sets no limit"
 NO_OUTPUT = "none: this endpoint has no output that is paid for"
 FREE = "free of charge"
+IN_THE_US = "a tenth more where the body says inference_geo: us"
 
 _LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "maxOutputTokens")
 _ANSWERS = ("n", "best_of", "candidateCount", "candidate_count")
@@ -55,12 +56,16 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """Tokens of one request, and on what basis its output is known; ``parts``: whether its input counts images or files."""
+    """Tokens of one request, and on what basis its output is known; ``parts``: whether its input counts images or files.
+
+    ``us_only``: it asks to be run in the United States, in Anthropic's words.
+    """
 
     input: int
     output: int
     output_basis: str
     parts: bool = False
+    us_only: bool = False
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +136,7 @@ def estimate(
     output, basis = _output(endpoint, document, tokens, output_tokens)
     if output > MOST_TOKENS:
         raise UsageError(f"it asks for {output:,} tokens of output; more than {MOST_TOKENS:,} cannot be meant")
-    return Estimate(tokens, output, basis, bool(parts))
+    return Estimate(tokens, output, basis, bool(parts), document.get("inference_geo") == "us")
 
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/=_-]{256}")
@@ -251,7 +256,8 @@ def _sum(terms: Terms, group: Mapping[Estimate, int], when_ms: int, *, batch: bo
         cost = price_usage(
             terms.provider,
             terms.model,
-            Tokens(input=each.input, output=each.output),
+            # As in a settlement, where only Anthropic's answers tell it.
+            Tokens(input=each.input, output=each.output, us_only=each.us_only and terms.provider == "anthropic"),
             when_ms,
             route="batch" if batch else "realtime",
             discount=terms.discount,
@@ -263,7 +269,8 @@ def _sum(terms: Terms, group: Mapping[Estimate, int], when_ms: int, *, batch: bo
     basis = price_basis(
         terms.provider, terms.model, when_ms, batch=batch, discount=terms.discount, override=terms.override
     )
-    return total, basis
+    us_only = terms.provider == "anthropic" and any(each.us_only for each in group)
+    return total, f"{basis}, {IN_THE_US}" if us_only else basis
 
 
 def _apportioned(counts: Mapping[int, int], wanted: int) -> dict[int, int]:

@@ -92,8 +92,8 @@ def _live_accounts(settings: Settings) -> list[str]:
             found.append(name)
     if not found:
         raise UsageError(
-            "batchline dev --live goes to the real providers, but no account has a key: set OPENAI_API_KEY or "
-            "ANTHROPIC_API_KEY, or leave --live out to work with the emulator"
+            "batchline dev --live goes to the real providers, but no account has a key: set OPENAI_API_KEY, "
+            "ANTHROPIC_API_KEY or GEMINI_API_KEY, or leave --live out to work with the emulator"
         )
     return found
 

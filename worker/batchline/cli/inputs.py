@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from contextlib import suppress
 from typing import NoReturn, TypeVar
 
 import msgspec
 
+from batchline.cli.sources import Source
 from batchline.compose import NAMES, TEXTS, Draft, check_id, compose, deadline_ms
 from batchline.errors import InvalidRequest, UsageError
 from batchline.providers import PROVIDERS, facts
@@ -19,7 +20,7 @@ Fields = dict[str, msgspec.Raw]
 T = TypeVar("T")
 
 _BATCH_LINE = frozenset({"custom_id", "method", "url", "body"})
-"""Body fields without which a provider refuses any request of an endpoint, by docs/protocol.md's names of endpoints."""
+"""The fields of a line of a provider's own batch file."""
 
 _decode_fields = msgspec.json.Decoder(Fields).decode
 _decode_text = msgspec.json.Decoder(str).decode
@@ -31,6 +32,14 @@ class FieldError(Exception):
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f'field "{field}": {message}' if field else message)
+
+
+class LineError(UsageError):
+    """A line of a file that is no request."""
+
+
+class SourceChanged(UsageError):
+    """A file holds other requests than those that were checked: somebody writes to it."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,32 +57,32 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Input(msgspec.Struct, frozen=True, kw_only=True):
-    """A checked file: its SHA-256, the lanes of its requests, and for each id (without prefix) its lane's index."""
+    """A checked file: its SHA-256, the lanes of its requests, and for each id (without prefix), in order, its lane's index."""
 
-    path: Path
+    source: Source
     sha256: str
     lanes: tuple[str, ...]
     ids: Mapping[str, int]
 
 
-def check_input(path: Path, settings: Settings, options: Options, *, now_ms: int) -> Input:
+def check_input(source: Source, settings: Settings, options: Options, *, now_ms: int) -> Input:
     """Read a whole file without enqueuing anything. Raises UsageError for its first bad line, or when it holds no request."""
     _check_options(options, now_ms)
     digest = hashlib.sha256()
     lanes: dict[str, int] = {}
     ids: dict[str, int] = {}
-    for number, given in _read(path, options, digest.update):
+    for number, given in _read(source, options, digest.update):
         try:
             lane = _checked(given, settings, now_ms)
         except FieldError as error:
-            _refuse(path, number, error)
+            _refuse(source, number, error)
         own_id = given.id or ""
         if own_id.removeprefix(options.prefix) in ids:
-            _refuse_duplicate(path, options, own_id, number)
+            _refuse_duplicate(source, options, own_id, number)
         ids[own_id.removeprefix(options.prefix)] = lanes.setdefault(lane, len(lanes))
     if not ids:
-        raise UsageError(f"{path}: there is no request in this file")
-    return Input(path=path, sha256=digest.hexdigest(), lanes=tuple(lanes), ids=ids)
+        raise UsageError(f"{source.name}: there is no request in this file")
+    return Input(source=source, sha256=digest.hexdigest(), lanes=tuple(lanes), ids=ids)
 
 
 def _check_options(options: Options, now_ms: int) -> None:
@@ -86,39 +95,52 @@ def _check_options(options: Options, now_ms: int) -> None:
         raise UsageError(f"--{str(error).replace('_', '-', 1)}") from None
 
 
-def read_drafts(path: Path, options: Options) -> Iterator[Draft]:
-    """Yield a file's requests as drafts. Raises UsageError."""
-    return (given for _, given in numbered_drafts(path, options))
+def read_drafts(checked: Input, options: Options) -> Iterator[Draft]:
+    """Yield a checked file's requests as drafts. Raises UsageError, SourceChanged."""
+    return (given for _, given in numbered_drafts(checked, options))
 
 
-def numbered_drafts(path: Path, options: Options) -> Iterator[tuple[int, Draft]]:
-    """Yield a file's requests as drafts, each with the number of its line. Raises UsageError."""
-    return _read(path, options, lambda _: None)
+def numbered_drafts(checked: Input, options: Options) -> Iterator[tuple[int, Draft]]:
+    """Yield a checked file's requests as drafts, each with the number of its line. Raises UsageError.
+
+    Raises SourceChanged, after those that are still as they were, when it does not hold what was checked any more.
+    """
+    digest = hashlib.sha256()
+    ids = iter(checked.ids)
+    with suppress(LineError):
+        for number, given in _read(checked.source, options, digest.update):
+            if (given.id or "").removeprefix(options.prefix) != next(ids, None):
+                break
+            yield number, given
+        else:
+            if digest.hexdigest() == checked.sha256:
+                return
+    raise SourceChanged(
+        f"{checked.source.name}: it was changed while it was read, and does not hold the {len(checked.ids):,} requests any more"
+        " that were checked: run the command again when nothing writes to it"
+    )
 
 
-def _read(path: Path, options: Options, seen: Callable[[bytes], object]) -> Iterator[tuple[int, Draft]]:
-    try:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                seen(line)
-                if line.isspace():
-                    continue
-                try:
-                    yield number, parse_line(line, options)
-                except FieldError as error:
-                    _refuse(path, number, error)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+def _read(source: Source, options: Options, seen: Callable[[bytes], object]) -> Iterator[tuple[int, Draft]]:
+    for number, line in source.lines():
+        seen(line)
+        if line.isspace():
+            continue
+        try:
+            yield number, parse_line(line, options)
+        except FieldError as error:
+            _refuse(source, number, error)
 
 
-def _refuse(path: Path, number: int, error: FieldError) -> NoReturn:
-    raise UsageError(f"{path}:{number}: {error}") from None
+def _refuse(source: Source, number: int, error: FieldError) -> NoReturn:
+    raise LineError(f"{source.name}:{number}: {error}") from None
 
 
-def _refuse_duplicate(path: Path, options: Options, own_id: str, second: int) -> NoReturn:
-    first = next(number for number, given in _read(path, options, lambda _: None) if given.id == own_id)
+def _refuse_duplicate(source: Source, options: Options, own_id: str, second: int) -> NoReturn:
+    read = _read(source, options, lambda _: None)
+    first = next((number for number, given in read if given.id == own_id), "?")
     shown = own_id.removeprefix(options.prefix)
-    raise UsageError(f'{path}:{second}: field "id": {shown!r} stands in line {first} already')
+    raise UsageError(f'{source.name}:{second}: field "id": {shown!r} stands in line {first} already')
 
 
 def parse_line(line: bytes, options: Options) -> Draft:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +12,10 @@ import msgspec
 import typer
 
 from batchline.cli.console import note
-from batchline.cli.inputs import Options, check_input, read_drafts
+from batchline.cli.inputs import Input, Options, SourceChanged, check_input, read_drafts
 from batchline.cli.outputs import ReplyFile, decode_unchanged
 from batchline.cli.progress import Progress
+from batchline.cli.sources import opened
 from batchline.client import MOST, Client
 from batchline.errors import UsageError
 from batchline.requests import Reply
@@ -27,7 +29,7 @@ def register(app: typer.Typer) -> None:
 
 
 def enqueue(
-    source: Annotated[Path, typer.Argument(metavar="INPUT.jsonl", help="One request a line.")],
+    source: Annotated[Path, typer.Argument(metavar="INPUT.jsonl", help="One request a line; - is standard input.")],
     reply_to: Annotated[str | None, typer.Option(help="The callback queue; by default one for each request.")] = None,
     model: Annotated[str | None, typer.Option(help="The model of all requests, whatever the lines say.")] = None,
     deadline: Annotated[str | None, typer.Option(help="When replies are wanted, e.g. 6h.")] = None,
@@ -35,14 +37,24 @@ def enqueue(
     """Enqueue a file and leave; `batchline collect` reads the replies. May be repeated: an id is accepted once."""
     settings = load_settings()
     options = Options(model=model, deadline=deadline, reply_to=reply_to)
-    checked = check_input(source, settings, options, now_ms=time.time_ns() // 1_000_000)
-    new = 0
-    with Client(settings=settings) as client, Progress("enqueued", len(checked.ids)) as progress:
-        for number, ticket in enumerate(client.enqueue_drafts(read_drafts(source, options)), 1):
-            new += ticket.new
-            progress.update(number)
-    known = len(checked.ids) - new
+    with opened(source, settings.spool_dir) as given:
+        checked = check_input(given, settings, options, now_ms=time.time_ns() // 1_000_000)
+        with Client(settings=settings) as client:
+            new, known = _enqueued(client, checked, options)
     print(f"{new:,} requests enqueued" + (f", {known:,} had been enqueued before" if known else ""))
+
+
+def _enqueued(client: Client, checked: Input, options: Options) -> tuple[int, int]:
+    """Enqueue a checked file; returns how many requests the store took, and of how many it had the id already."""
+    count = Counter({True: 0, False: 0})
+    try:
+        with Progress("enqueued", len(checked.ids)) as progress:
+            for ticket in client.enqueue_drafts(read_drafts(checked, options)):
+                count[ticket.new] += 1
+                progress.update(count.total())
+    except SourceChanged as error:
+        raise UsageError(f"{error}; {count.total():,} are enqueued, and are not taken twice") from None
+    return count[True], count[False]
 
 
 def collect(

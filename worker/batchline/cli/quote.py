@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +15,8 @@ import typer
 from rich.console import Console
 
 from batchline.cli.console import out, table
-from batchline.cli.inputs import Options, check_input, numbered_drafts
+from batchline.cli.inputs import Input, Options, check_input, numbered_drafts
+from batchline.cli.sources import opened
 from batchline.errors import UsageError
 from batchline.lanes import parse_lane
 from batchline.providers import facts_of
@@ -27,7 +29,10 @@ from batchline.settings.prices import price_for
 UNPRICED = "unpriced"
 TOTAL = "total"
 MOST_REQUESTS = 10**12
-LEFT_OUT = "fees of tools and what a prompt cache saves are not in it"
+LEFT_OUT = (
+    "fees of tools, what a prompt cache saves or costs, other prices of sound, images and video,"
+    " and surcharges for a region that the body does not name are not in it"
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +41,9 @@ def register(app: typer.Typer) -> None:
 
 
 def command(
-    source: Annotated[Path, typer.Argument(metavar="INPUT.jsonl", help="One request a line, as for `run`.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT.jsonl", help="One request a line, as for `run`; - is standard input.")
+    ],
     model: Annotated[str | None, typer.Option(help="The model of all requests, whatever the lines say.")] = None,
     input_tokens: Annotated[
         int | None,
@@ -64,15 +71,10 @@ def command(
     settings = load_settings()
     now_ms = time.time_ns() // 1_000_000
     options = Options(model=model)
-    checked = check_input(source, settings, options, now_ms=now_ms)
-    terms = [_terms(settings, lane) for lane in checked.lanes]
-    counted: Counter[tuple[int, Estimate]] = Counter()
-    for (number, given), lane in zip(numbered_drafts(source, options), checked.ids.values(), strict=True):
-        try:
-            each = estimate(terms[lane].endpoint, given.body, input_tokens=input_tokens, output_tokens=output_tokens)
-        except UsageError as error:
-            raise UsageError(f"{source}:{number}: {error}") from None
-        counted[lane, each] += 1
+    with opened(source, settings.spool_dir) as given:
+        checked = check_input(given, settings, options, now_ms=now_ms)
+        terms = [_terms(settings, lane) for lane in checked.lanes]
+        counted = _counted(checked, options, terms, input_tokens=input_tokens, output_tokens=output_tokens)
     basis = BY_BYTES if input_tokens is None else BY_OPTION
     made = quote(terms, counted, when_ms=now_ms, requests=requests, input_basis=basis)
     at = datetime.fromtimestamp(now_ms / 1000, UTC).date().isoformat()
@@ -80,6 +82,20 @@ def command(
         out().print(json.dumps(_document(made, at)), soft_wrap=True)
     else:
         _print(made, at, out())
+
+
+def _counted(
+    checked: Input, options: Options, terms: Sequence[Terms], *, input_tokens: int | None, output_tokens: int | None
+) -> Counter[tuple[int, Estimate]]:
+    """Count a checked file's requests by their lane's index and their estimate."""
+    counted: Counter[tuple[int, Estimate]] = Counter()
+    for (number, given), lane in zip(numbered_drafts(checked, options), checked.ids.values(), strict=True):
+        try:
+            each = estimate(terms[lane].endpoint, given.body, input_tokens=input_tokens, output_tokens=output_tokens)
+        except UsageError as error:
+            raise UsageError(f"{checked.source.name}:{number}: {error}") from None
+        counted[lane, each] += 1
+    return counted
 
 
 def _terms(settings: Settings, name: str) -> Terms:

@@ -62,10 +62,11 @@ def _uses(read: Figures, settings: Settings) -> list[pools.Use]:
         if base_of(base) == base:
             lane = parse_lane(base)
             models.setdefault(lane.account, set()).add(lane.model)
+    lanes = settings.lane_budgets
     return [
         use
         for facts in read.accounts
-        for use in pools.uses(facts, settings.accounts[facts.name], sorted(models.get(facts.name, ())))
+        for use in pools.uses(facts, settings.accounts[facts.name], sorted(models.get(facts.name, ())), lanes)
     ]
 
 

@@ -13,14 +13,15 @@ import msgspec
 import typer
 
 from batchline.cli.console import note, out
-from batchline.cli.inputs import Input, Options, check_input, read_drafts
+from batchline.cli.inputs import Input, Options, SourceChanged, check_input, read_drafts
 from batchline.cli.outputs import ReplyFile, decode_unchanged, read_replies
 from batchline.cli.progress import Progress
 from batchline.cli.run_state import Record, RunState
 from batchline.cli.settlement import Settlement
+from batchline.cli.sources import opened
 from batchline.client import Client
 from batchline.compose import Draft
-from batchline.errors import BatchlineError, StoreError
+from batchline.errors import BatchlineError, StoreError, UsageError
 from batchline.requests import Reply
 from batchline.settings import load_settings
 from batchline.store.records import Outage
@@ -42,7 +43,7 @@ def register(app: typer.Typer) -> None:
 
 
 def command(
-    source: Annotated[Path, typer.Argument(metavar="INPUT.jsonl", help="One request a line.")],
+    source: Annotated[Path, typer.Argument(metavar="INPUT.jsonl", help="One request a line; - is standard input.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="OUTPUT.jsonl", help="One reply a line.")],
     model: Annotated[str | None, typer.Option(help="The model of all requests, whatever the lines say.")] = None,
     deadline: Annotated[str | None, typer.Option(help="When replies are wanted, e.g. 6h.")] = None,
@@ -52,8 +53,12 @@ def command(
     Killed or interrupted, it is resumed by the same command: nothing is sent or paid for twice.
     """
     settings = load_settings()
-    with RunState(output) as state, Client(settings=settings) as client:
-        checked = check_input(source, settings, _options(model, deadline, "0" * 2 * RUN_ID_BYTES), now_ms=_now_ms())
+    with (
+        opened(source, settings.spool_dir) as given,
+        RunState(output) as state,
+        Client(settings=settings) as client,
+    ):
+        checked = check_input(given, settings, _options(model, deadline, "0" * 2 * RUN_ID_BYTES), now_ms=_now_ms())
         record = state.open(sha256=checked.sha256, model=model, new_run=lambda: secrets.token_hex(RUN_ID_BYTES))
         run = Run(client, checked, record, _options(model, deadline, record.run))
         try:
@@ -62,6 +67,10 @@ def command(
             else:
                 _finish(run, state)
             run.settlement.look_up_batches(client.store)
+        except SourceChanged as error:
+            raise UsageError(
+                f"{error}, with another output (what is enqueued already is then paid for anew), or put it back as it was"
+            ) from None
         except KeyboardInterrupt:
             note(f"batchline: interrupted; nothing is lost. {_how_to_resume(run)}")
             raise typer.Exit(130) from None
@@ -149,7 +158,7 @@ class Run:
     def _owed_drafts(self) -> Iterator[Draft]:
         return (
             given
-            for given in read_drafts(self._checked.path, self._options)
+            for given in read_drafts(self._checked, self._options)
             if (given.id or "").removeprefix(self._options.prefix) not in self.done
         )
 

@@ -24,8 +24,10 @@ from batchline.store.records import Batch, Outage
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 STATUSES = ("succeeded", "failed", "cancelled")
-MONEY = ("list", "paid", "saved", "cache_saved", "cache_extra")
+MONEY = ("list", "paid", "saved", "wasted", "cache_saved", "cache_extra")
 RECENT = 20
+BUSY_TIMES = 3
+"""A batch that found no room so often is told of: it may be larger than its provider's whole queue."""
 
 
 def register(app: typer.Typer) -> None:
@@ -65,6 +67,7 @@ def describe(read: Figures, outages: Iterable[Outage], *, now_ms: int) -> dict[s
         "accounts": [_account(outage) for outage in outages if outage.down_until],
         "batches_open": len(read.batches),
         "batches_unknown": [_unknown(batch) for batch in read.batches if batch.unknown_since],
+        "batches_without_room": _without_room(read.batches),
         "last_tick_ms": dict(read.ticks),
         "memory": {"used_bytes": read.server.used, "limit_bytes": read.server.limit or None},
     }
@@ -82,6 +85,7 @@ def _lane(name: str, depth: Depth, ledger: Account | None, now_ms: int) -> dict[
         "oldest_pending_seconds": oldest_s,
         "batches": {state: count for state, count in depth.states.items() if count},
         **settled,
+        "unpriced": account.get("unpriced"),
         **{f"{kind}_usd": amount for kind, amount in money.items()},
         **rooms.of_lane(depth, account),
     }
@@ -95,6 +99,26 @@ def _account(outage: Outage) -> dict[str, Any]:
 def _unknown(batch: Batch) -> dict[str, Any]:
     """Return what to look for at the provider that says it does not know a batch."""
     return {name: getattr(batch, name) for name in ("id", "account", "lane", "provider_id", "unknown_since")}
+
+
+def _without_room(batches: Iterable[Batch]) -> list[dict[str, Any]]:
+    """Return by lane how many batches found no room at their provider several times, and what it said last."""
+    lanes: dict[str, list[Batch]] = {}
+    for batch in batches:
+        if batch.state == "cut" and batch.busy >= BUSY_TIMES:
+            lanes.setdefault(batch.lane, []).append(batch)
+    return [_waiting(lane, sorted(lanes[lane], key=lambda batch: batch.next_ms)) for lane in sorted(lanes)]
+
+
+def _waiting(lane: str, batches: list[Batch]) -> dict[str, Any]:
+    most = max(batch.busy for batch in batches)
+    return {
+        "lane": lane,
+        "batches": len(batches),
+        "times": most,
+        "reason": batches[0].reason,
+        "next_ms": batches[0].next_ms,
+    }
 
 
 def _print_status(document: dict[str, Any]) -> None:
@@ -114,13 +138,22 @@ def _print_status(document: dict[str, Any]) -> None:
             f"batch {batch['id']} ({batch['provider_id']}) is unknown to its provider"
             f" since {moment(batch['unknown_since'])}: does account {batch['account']} still have the key it was made with?"
         )
+    for lane in document["batches_without_room"]:
+        console.print(
+            f"lane {lane['lane']}: {lane['batches']} batches found no room at the provider, up to {lane['times']} times"
+            f" ({lane['reason']}); tried again at {moment(lane['next_ms'])}"
+        )
     ticks = document["last_tick_ms"]
     console.print("last tick: " + (", ".join(f"{role} {moment(at)}" for role, at in sorted(ticks.items())) or "never"))
 
 
 def _lanes_table(lanes: list[dict[str, Any]]) -> Any:
+    unpriced = any(lane["unpriced"] for lane in lanes)
+    wasted = any(lane["wasted_usd"] != "0" for lane in lanes)
     shown = table(
-        "lane", "pending", "oldest", "in flight", "batches", "answered", "failed", "cancelled", "paid", "saved"
+        *("lane", "pending", "oldest", "in flight", "batches", "answered", "failed", "cancelled", "paid", "saved"),
+        *(["waste"] if wasted else ()),
+        *(["unpriced"] if unpriced else ()),
     )
     for lane in lanes:
         oldest = lane["oldest_pending_seconds"]
@@ -134,6 +167,8 @@ def _lanes_table(lanes: list[dict[str, Any]]) -> Any:
             *counts,
             f"${lane['paid_usd']}",
             f"${lane['saved_usd']}",
+            *([f"${lane['wasted_usd']}"] if wasted else ()),
+            *([f"{lane['unpriced']:,}"] if unpriced else ()),
         )
     return shown
 
