@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel
 
 from batchline.errors import UsageError
-from batchline.settings import Settings, load_settings, parse_bytes, parse_seconds
+from batchline.settings import ModelPattern, Settings, load_settings, parse_bytes, parse_seconds
 from batchline.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -162,10 +162,16 @@ def test_an_unknown_provider_is_told_with_the_known_ones() -> None:
             "s.yaml:2: accounts.x: preset and completion_window are of OpenAI-",
         ),
         ("provider: openai, completion_window: soon", "s.yaml:3: accounts.x.completion_window: "),
-        ("provider: openai, preset: azure, completion_window: 48h", "s.yaml:2: accounts.x: completion_window '48h' is"),
-        ("provider: openai, preset: groq, completion_window: 8d", "s.yaml:2: accounts.x: completion_window '8d' is"),
         (
-            "provider: openai, preset: vllm, completion_window: 417d",
+            "provider: openai, preset: azure, base_url: 'http://x', completion_window: 48h",
+            "s.yaml:2: accounts.x: completion_window '48h' is",
+        ),
+        (
+            "provider: openai, preset: groq, base_url: 'http://x', completion_window: 8d",
+            "s.yaml:2: accounts.x: completion_window '8d' is",
+        ),
+        (
+            "provider: openai, preset: vllm, base_url: 'http://x', completion_window: 417d",
             "s.yaml:2: accounts.x: completion_window '417d' is",
         ),
     ],
@@ -179,7 +185,9 @@ def test_an_unknown_preset_is_told_with_the_known_ones_and_a_window_with_those_t
     (preset,) = problems({}, "accounts:\n  x:\n    provider: openai\n    preset: azur\n")
     assert preset.startswith("s.yaml:4: ")
     assert "'azure', 'groq' or 'vllm'" in preset
-    (window,) = problems({}, "accounts: {x: {provider: openai, preset: groq, completion_window: 8d}}")
+    (window,) = problems(
+        {}, "accounts: {x: {provider: openai, preset: groq, base_url: 'http://x', completion_window: 8d}}"
+    )
     assert window.endswith("is none that groq offers: 24h to 168h")
 
 
@@ -529,7 +537,7 @@ def test_the_users_patterns_go_first() -> None:
 def test_a_model_without_an_account_is_a_clear_error() -> None:
     with pytest.raises(UsageError, match="no account is known for the model 'llama-4'"):
         load().route_model("llama-4")
-    settings = load({}, "models: [{match: 'llama-*', account: vllm, endpoint: chat}]")
+    settings = Settings(models=(ModelPattern(match="llama-*", account="vllm", endpoint="chat"),))
     with pytest.raises(UsageError, match="account 'vllm', which is not among"):
         settings.route_model("llama-4")
 

@@ -2,8 +2,20 @@
 
 from batchline.settings.account import Account, ProviderKind
 from batchline.settings.load import load_settings
-from batchline.settings.model import DEFAULT_MODELS, FULL_NAME, LanePattern, ModelPattern, Settings
-from batchline.settings.rules import Budget, Cache, Flush, FlushChange, IdWindow, Limits, Poll, Retry, RetryChange
+from batchline.settings.model import DEFAULT_MODELS, LanePattern, ModelPattern, Settings
+from batchline.settings.prices import FULL_NAME
+from batchline.settings.rules import (
+    Budget,
+    Cache,
+    Flush,
+    FlushChange,
+    IdWindow,
+    LaneBudget,
+    Limits,
+    Poll,
+    Retry,
+    RetryChange,
+)
 from batchline.settings.units import Bytes, Seconds, parse_bytes, parse_seconds
 
 __all__ = [
@@ -16,6 +28,7 @@ __all__ = [
     "Flush",
     "FlushChange",
     "IdWindow",
+    "LaneBudget",
     "LanePattern",
     "Limits",
     "ModelPattern",

@@ -13,13 +13,12 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from batchline.errors import UsageError
 from batchline.settings.rules import FROZEN, Budget, CacheChange, Count, FlushChange, RetryChange, Size
+from batchline.settings.services import DAY_S, address_problem, expiry_problem, is_elsewhere, window_problem
 from batchline.settings.units import Seconds
-from batchline.settings.windows import window_problem
 
 ProviderKind = Literal["openai", "anthropic", "gemini"]
 PresetName = Literal["azure", "groq", "vllm"]
 PriceSource = Literal["openai", "anthropic", "google", "azure", "groq"]
-DAY_S = 86_400
 
 _CREATES_PER_HOUR = {"openai": 2000}
 """What a provider allows; no such limit is known of compatible services. Source: developers.openai.com/api/docs/guides/batch (rate limits)"""
@@ -43,10 +42,12 @@ class Account(BaseModel):
     until a person sets ``adopt`` or cancels it. What is proven (our tag, or its absence) is never held.
     ``price_as`` says whose known prices count at an OpenAI-compatible service (the price library's names): None for the preset's,
     OpenAI's at OpenAI and on this machine, and nobody's at any other address.
-    ``preset`` names an OpenAI-compatible service whose differences are known (providers/presets.py), ``completion_window`` one
-    that it offers. ``max_batch_requests`` and ``max_batch_bytes`` lower the provider's own limits of a batch. ``inline``: Gemini's
-    small batches go in the create call, without a file. ``files_expire``: after so long the provider itself deletes what is
-    uploaded and what it makes of that (an hour to 30 days). ``budgets``: None for what the provider documents.
+    ``preset`` names an OpenAI-compatible service whose differences are known (providers/presets.py) and which needs a ``base_url``;
+    ``completion_window`` is one that the service offers (OpenAI: 24h). ``max_batch_requests`` and ``max_batch_bytes`` lower the
+    provider's own limits of a batch. ``inline``: Gemini's small batches go in the create call, without a file. ``files_expire``:
+    after so long the provider itself deletes what is uploaded and what it makes of that, where it takes such a wish (an hour to
+    30 days; Azure 14 to 30 days). ``budgets``: None for what the provider documents, which also follows after those that are set;
+    an empty list for none at all.
     """
 
     model_config = FROZEN
@@ -82,13 +83,25 @@ class Account(BaseModel):
     def _of_its_kind(self) -> Account:
         if self.provider != "openai" and (self.preset or self.completion_window):
             raise ValueError("preset and completion_window are of OpenAI-compatible services (provider: openai)")
-        if problem := window_problem(self.preset, self.completion_window):
-            raise ValueError(problem)
+        for problem in (
+            address_problem(self.preset, self.base_url),
+            window_problem(self.service, self.completion_window),
+            expiry_problem(self.service, self.files_expire),
+        ):
+            if problem:
+                raise ValueError(problem)
         if self.provider != "openai" and self.price_as:
             raise ValueError("price_as is of OpenAI-compatible services (provider: openai)")
         if self.provider != "gemini" and self.inline:
             raise ValueError("inline is of Gemini (provider: gemini)")
         return self
+
+    @property
+    def service(self) -> str | None:
+        """Return the preset or the kind of provider; None for a compatible service of which nothing else is known."""
+        if self.provider == "openai" and self.preset is None and is_elsewhere(self.base_url):
+            return None
+        return self.preset or self.provider
 
     def read_key(self, name: str, environ: Mapping[str, str] | None = None) -> str:
         """Return the API key of the account ``name``, read anew so that a changed key file is seen.

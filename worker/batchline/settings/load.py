@@ -17,6 +17,7 @@ from batchline.errors import UsageError
 from batchline.settings import names
 from batchline.settings.file import Place, SettingsFile, dotted
 from batchline.settings.model import DEFAULT_ACCOUNTS, Settings
+from batchline.settings.references import dead_ends
 
 DEFAULT_FILE = Path("config/batchline.yaml")
 _SDK_BASE_URLS = {
@@ -54,6 +55,7 @@ def load_settings(environ: Mapping[str, str] | None = None, file: Path | None = 
             found = [error for error in found if error["loc"] != ("broker_url",)]
         problems += [_explain(error, ours, content) for error in found]
     else:
+        problems += [f"{_origin(at, ours, content)}: {dotted(at)}: {text}" for at, text in dead_ends(settings)]
         if not problems:
             return settings
     raise UsageError("\n".join(dict.fromkeys(problems)))

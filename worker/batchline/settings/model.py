@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from batchline.errors import UsageError
 from batchline.settings import store_url
 from batchline.settings.account import Account
-from batchline.settings.prices import PriceOverride
+from batchline.settings.prices import FULL_NAME, PriceOverride
 from batchline.settings.rules import (
     FROZEN,
     Cache,
@@ -21,6 +21,7 @@ from batchline.settings.rules import (
     Flush,
     FlushChange,
     IdWindow,
+    LaneBudget,
     Limits,
     Metrics,
     Poll,
@@ -30,6 +31,7 @@ from batchline.settings.rules import (
     RetryChange,
     Span,
     Stuck,
+    Whole,
 )
 from batchline.settings.units import Seconds
 
@@ -55,13 +57,17 @@ def _upper(value: object) -> object:
 
 
 class LanePattern(BaseModel):
-    """Flush, retry and cache settings for the lanes whose name matches a glob pattern."""
+    """Flush, retry and cache settings for the lanes whose name matches a glob pattern, and a budget that they share.
+
+    ``budget`` takes the place of the account's for these lanes; those of each account share one of their own.
+    """
 
     model_config = FROZEN
     match: str = Field(min_length=1)
     flush: FlushChange = FlushChange()
     retry: RetryChange = RetryChange()
     cache: CacheChange = CacheChange()
+    budget: LaneBudget | None = None
 
 
 class ModelPattern(BaseModel):
@@ -72,9 +78,6 @@ class ModelPattern(BaseModel):
     account: str
     endpoint: str
 
-
-FULL_NAME = "models/"
-"""What the full name of a Gemini model begins with."""
 
 DEFAULT_MODELS = tuple(
     ModelPattern(match=match, account=account, endpoint=endpoint)
@@ -141,8 +144,8 @@ class Settings(BaseSettings):
     """How long a worker that was asked to end may take to finish or hand back its steps."""
     spool_dir: Path | None = None
     """Where the rows of batches are spooled while they are sent; None is the system's directory for temporary files."""
-    exporter_port: Annotated[int, Field(ge=0, le=65_535)] = 9464
-    worker_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    exporter_port: Annotated[Whole, Field(ge=0, le=65_535)] = 9464
+    worker_port: Annotated[Whole, Field(ge=0, le=65_535)] | None = None
     """Where a worker serves /livez, /readyz and /metrics of its own process; 0 takes a free port, None serves nothing."""
     live_within: Annotated[Seconds, Field(ge=180)] = 300.0
     """A worker whose loop did not beat for so long is not alive (/livez); 3 minutes at the least.
@@ -198,6 +201,15 @@ class Settings(BaseSettings):
         changes = [account.cache] if account else []
         changes += [pattern.cache for pattern in self.lanes if fnmatchcase(lane, pattern.match)]
         return _changed(self.cache, changes)
+
+    @property
+    def lane_budgets(self) -> list[tuple[str, LaneBudget]]:
+        """Return the budgets that lanes share, with the pattern of their names: the first that matches a lane counts."""
+        return [(each.match, each.budget) for each in reversed(self.lanes) if each.budget]
+
+    def budget_for(self, lane: str) -> tuple[str, LaneBudget] | None:
+        """Return the budget that a lane shares with others, and the pattern of these; None leaves it to its account's budgets."""
+        return next(((match, budget) for match, budget in self.lane_budgets if fnmatchcase(lane, match)), None)
 
     def route_model(self, model: str) -> tuple[str, str]:
         """Return account and endpoint for a model; raises UsageError when no pattern matches.

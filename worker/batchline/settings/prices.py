@@ -14,14 +14,17 @@ from batchline.settings.rules import FROZEN
 Usd = Annotated[Decimal, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 Share = Annotated[Decimal, Field(ge=0, le=1)]
 
+FULL_NAME = "models/"
+"""What the full name of a Gemini model begins with."""
+
 
 class PriceOverride(BaseModel):
     """The list price of the models whose name matches a glob pattern, in US dollars per million tokens.
 
-    ``match`` is held against ``model`` and ``provider:model`` (``openai:gpt-*``; the provider as in ``accounts``). ``account``
-    limits it to one account. Cached input is priced as plain input unless ``cache_read``, ``cache_write`` (of any length of
-    time) and ``cache_write_1h`` (an hour or longer) say otherwise. ``batch_share`` is what is paid of the list price in a batch;
-    None: what the account's ``discount`` leaves, else half.
+    ``match`` is held against ``model`` and ``provider:model`` (``openai:gpt-*``; the provider as in ``accounts``), of Gemini
+    also without the ``models/`` of a full name. ``account`` limits it to one of ``accounts``. Cached input is priced as plain
+    input unless ``cache_read``, ``cache_write`` (of any length of time) and ``cache_write_1h`` (an hour or longer) say otherwise.
+    ``batch_share`` is what is paid of the list price in a batch; None: what the account's ``discount`` leaves, else half.
     """
 
     model_config = FROZEN
@@ -38,7 +41,8 @@ class PriceOverride(BaseModel):
         """Tell whether this is the price of a model at an account of this kind of provider."""
         if self.account not in (None, account):
             return False
-        return fnmatchcase(model, self.match) or fnmatchcase(f"{kind}:{model}", self.match)
+        names = {model, model.removeprefix(FULL_NAME)} if kind == "gemini" else {model}
+        return any(fnmatchcase(name, self.match) or fnmatchcase(f"{kind}:{name}", self.match) for name in names)
 
 
 def price_for(prices: Iterable[PriceOverride], *, kind: str, account: str, model: str) -> PriceOverride | None:

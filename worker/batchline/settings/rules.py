@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from batchline.settings.units import Bytes, Seconds
 
 FROZEN = ConfigDict(frozen=True, extra="forbid")
 
-Count = Annotated[int, Field(ge=1)]
+
+def _a_number(value: object) -> object:
+    # Else YAML's true and yes were 1.
+    if not isinstance(value, bool):
+        return value
+    raise ValueError("it is a number, not true or false")
+
+
+Whole = Annotated[int, BeforeValidator(_a_number)]
+Count = Annotated[Whole, Field(ge=1)]
 Wait = Annotated[Seconds, Field(ge=0)]
 Span = Annotated[Seconds, Field(gt=0)]
 Size = Annotated[Bytes, Field(ge=1)]
-Share = Annotated[float, Field(gt=0, le=1)]
+Share = Annotated[float, BeforeValidator(_a_number), Field(gt=0, le=1)]
 
 
 class Flush(BaseModel):
@@ -45,24 +54,31 @@ class RetryChange(Retry):
     """Retry settings of an account or a lane pattern. Only fields that were set count; the others stay as elsewhere."""
 
 
-class Budget(BaseModel):
-    """The most that may be enqueued at a provider at one time, over the models whose name matches a glob pattern.
+class LaneBudget(BaseModel):
+    """The most that the lanes of a pattern may have enqueued at an account at one time, all together.
 
-    ``tokens`` are of input, ``requests`` count; None: no limit known. ``shared``: one budget for all these models together,
-    else one for each.
+    ``tokens`` are of input, ``requests`` count; None: no limit known.
     """
 
     model_config = FROZEN
-    match: str = Field(default="*", min_length=1)
     tokens: Count | None = None
     requests: Count | None = None
-    shared: bool = False
 
     @model_validator(mode="after")
-    def _limits_something(self) -> Budget:
+    def _limits_something(self) -> Self:
         if self.tokens is None and self.requests is None:
-            raise ValueError("a budget limits tokens or requests, and this one neither; budgets: [] is for none at all")
+            raise ValueError("a budget limits tokens or requests, and this one neither")
         return self
+
+
+class Budget(LaneBudget):
+    """The most that may be enqueued at a provider at one time, over the models whose name matches a glob pattern.
+
+    ``shared``: one budget for all these models together, else one for each. An account's ``budgets: []`` is none at all.
+    """
+
+    match: str = Field(default="*", pattern=r"^[^|]+$")
+    shared: bool = False
 
 
 class Cache(BaseModel):
@@ -155,7 +171,7 @@ class Durability(BaseModel):
     """What an intent needs before its create: acknowledgement by so many replicas, within so long; always an fsync."""
 
     model_config = FROZEN
-    replicas: Annotated[int, Field(ge=0)] = 0
+    replicas: Annotated[Whole, Field(ge=0)] = 0
     timeout: Span = 5.0
 
 
