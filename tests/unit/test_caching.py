@@ -16,7 +16,7 @@ HASH = 0x0123456789ABCDEF
 
 def params_after(params: dict[str, Any], ttl: Any = "1h") -> dict[str, Any]:
     """Return a row's params with their mark; all else must be as it was."""
-    mark = mark_for("anthropic", "messages", Cache(anthropic_ttl=ttl))
+    mark = mark_for("anthropic", "messages", Cache(anthropic_ttl=ttl), takes_key=False)
     assert mark
     row = mark(msgspec.json.encode({"custom_id": "c", "params": params}), HASH)
     told = json.loads(row)
@@ -98,7 +98,7 @@ def test_tools_without_a_system_prompt_are_left_as_they_are() -> None:
 
 
 def keyed(body: dict[str, Any], endpoint: str = "chat") -> dict[str, Any]:
-    mark = mark_for("openai", endpoint, Cache(openai_key=True))
+    mark = mark_for("openai", endpoint, Cache(openai_key=True), takes_key=True)
     assert mark
     row = mark(msgspec.json.encode({"custom_id": "c", "method": "POST", "url": "/v1/x", "body": body}), HASH)
     told = json.loads(row)
@@ -134,13 +134,17 @@ def test_the_key_is_no_longer_than_it_may_be() -> None:
     ],
 )
 def test_nothing_is_marked_that_was_not_asked_for(provider: str, endpoint: str, rules: Cache) -> None:
-    assert mark_for(provider, endpoint, rules) is None
+    assert mark_for(provider, endpoint, rules, takes_key=True) is None
+
+
+def test_a_service_that_does_not_document_the_key_gets_none() -> None:
+    assert mark_for("openai", "chat", Cache(openai_key=True), takes_key=False) is None
 
 
 @pytest.mark.parametrize("system", ["a", [{"type": "text", "text": "a"}]])
 def test_no_row_grows_by_more_than_is_reckoned_with(system: Any) -> None:
-    anthropic = mark_for("anthropic", "messages", Cache(anthropic_ttl="1h"))
-    openai = mark_for("openai", "chat", Cache(openai_key=True))
+    anthropic = mark_for("anthropic", "messages", Cache(anthropic_ttl="1h"), takes_key=False)
+    openai = mark_for("openai", "chat", Cache(openai_key=True), takes_key=True)
     assert anthropic
     assert openai
     for mark, field in ((anthropic, "params"), (openai, "body")):

@@ -61,6 +61,41 @@ def test_a_gemini_body_without_usage_has_no_price(flavor: str, body: bytes) -> N
     assert price("google", "gemini-embedding-2", flavor, body, NOW_MS) is None
 
 
+@pytest.mark.parametrize("told", [{}, {"candidatesTokenCount": 10, "totalTokenCount": 10}, {"totalTokenCount": 18}])
+@pytest.mark.parametrize("flavor", ["generate", "embed"])
+def test_google_usage_without_a_count_of_the_prompt_is_unpriced_and_never_free(
+    flavor: str, told: dict[str, Any]
+) -> None:
+    body = json.dumps({"embedding": {}, "usageMetadata": told}).encode()
+    assert price("google", "gemini-embedding-2", flavor, body, NOW_MS) is None
+
+
+@pytest.mark.parametrize("count", [500, "500"])
+@pytest.mark.parametrize("usage", [None, {}])
+def test_an_embedding_without_counts_in_its_usage_is_priced_by_its_plain_count(count: Any, usage: Any) -> None:
+    body = json.dumps({"embedding": {}, "usageMetadata": usage, "tokenCount": count}).encode()
+    cost = price("google", "gemini-embedding-2", "embed", body, NOW_MS)
+    assert cost is not None
+    assert (cost.list_nano, cost.paid_nano) == (500 * 200, 500 * 100)
+
+
+@pytest.mark.parametrize("name", ["promptTokenDetails", "prompt_token_details", "promptTokensDetails"])
+@pytest.mark.parametrize(
+    ("modality", "nano"), [("TEXT", 200), ("IMAGE", 450), ("AUDIO", 6_500), ("VIDEO", 12_000), ("DOCUMENT", 450)]
+)
+def test_what_is_embedded_costs_what_its_kind_does_under_each_spelling(name: str, modality: str, nano: int) -> None:
+    usage = {"promptTokenCount": 1_000, name: [{"modality": modality, "tokenCount": 1_000}]}
+    body = json.dumps({"embedding": {}, "usageMetadata": usage}).encode()
+    cost = price("google", "gemini-embedding-2", "embed", body, NOW_MS)
+    assert cost is not None
+    assert (cost.list_nano, cost.paid_nano) == (1_000 * nano, 500 * nano)
+
+
+@pytest.mark.parametrize("count", [-1, 10**12, 10**12 + 1, 2**64 - 1])
+def test_an_answer_that_would_cost_more_than_anything_does_is_unpriced(count: int) -> None:
+    assert price("openai", "gpt-5-mini", "chat", json.dumps(chat(count, 10)).encode(), NOW_MS) is None
+
+
 # --- fees and factors ---
 
 
@@ -330,3 +365,14 @@ def test_the_first_price_that_applies_wins() -> None:
 def test_a_price_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         own(**wrong)
+
+
+@pytest.mark.parametrize("model", ["gemini-3.8-flash", "models/gemini-3.8-flash"])
+@pytest.mark.parametrize("match", ["gemini-3.8-*", "gemini:gemini-3.8-flash", "gemini:*"])
+def test_a_price_of_a_gemini_model_applies_under_both_its_names(match: str, model: str) -> None:
+    mine = own(match=match)
+    assert price_for([mine], kind="gemini", account="gemini", model=model) is mine
+
+
+def test_models_before_a_name_is_taken_off_at_gemini_alone() -> None:
+    assert price_for([own(match="llama")], kind="openai", account="mine", model="models/llama") is None

@@ -27,12 +27,15 @@ _BLOCKS = msgspec.json.Decoder(list[Raw])
 _TEXT = msgspec.json.Decoder(str)
 
 
-def mark_for(provider: str, endpoint: str, rules: Cache) -> Mark | None:
-    """Return how rows for an endpoint of a kind of provider are marked, None where the settings ask for nothing there."""
+def mark_for(provider: str, endpoint: str, rules: Cache, *, takes_key: bool) -> Mark | None:
+    """Return how rows for an endpoint of a kind of provider are marked, None where the settings ask for nothing there.
+
+    ``takes_key``: the account's service documents the key; another one's rows get none, since it may refuse them for it.
+    """
     if provider == "anthropic" and endpoint == "messages" and rules.anthropic_ttl:
         control = Raw(msgspec.json.encode({"type": "ephemeral", "ttl": rules.anthropic_ttl}))
         return lambda row, _: _with_control(row, control)
-    if provider == "openai" and endpoint in {"chat", "responses"} and rules.openai_key:
+    if provider == "openai" and endpoint in {"chat", "responses"} and rules.openai_key and takes_key:
         return _with_key
     return None
 

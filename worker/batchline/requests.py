@@ -7,7 +7,7 @@ otherwise, money is integer nano-dollars (1 USD = 10**9) inside and decimal stri
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -16,6 +16,12 @@ Route = Literal["batch", "realtime"]
 
 NANO = 1_000_000_000
 """Nano-dollars in one dollar."""
+
+MOST_TOKENS = 10**12
+"""An answer that tells of more tokens than this is not believed: a service may write -1 as 2**64 - 1."""
+
+TokenCount = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)]
+"""A count of tokens as a provider tells it; decoding any other raises ``msgspec.ValidationError``."""
 
 MAX_ID_BYTES = 256
 """Most bytes of a request's id, as UTF-8."""
@@ -52,6 +58,10 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
+
+    def believed(self) -> Usage | None:
+        """Return this usage; None where what was summed up in it is more than can be believed."""
+        return self if max(self.input_tokens, self.output_tokens) <= MOST_TOKENS else None
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):

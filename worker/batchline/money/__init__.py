@@ -13,9 +13,13 @@ from decimal import ROUND_HALF_EVEN, Decimal
 import msgspec
 
 from batchline.money.rates import price_of, usd
-from batchline.money.usage import Tokens, read_tokens
+from batchline.money.tokens import Tokens
+from batchline.money.usage import read_tokens
 from batchline.requests import NANO, Cost, Route
 from batchline.settings.prices import PriceOverride
+
+MOST_NANO = 10_000 * NANO
+"""A response that would cost more counts something absurd: it is not believed. The store adds up 500 of them exactly."""
 
 __all__ = ["Tokens", "price", "price_basis", "price_usage", "read_tokens"]
 
@@ -39,7 +43,8 @@ def price(
     tokens = read_tokens(provider, flavor, body)
     if tokens is None:
         return None
-    return price_usage(provider, model, tokens, when_ms, route=route, discount=discount, override=override)
+    cost = price_usage(provider, model, tokens, when_ms, route=route, discount=discount, override=override)
+    return cost if cost is not None and max(msgspec.structs.astuple(cost)) <= MOST_NANO else None
 
 
 def price_usage(

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from batchline.money.gaps import EARLIER, LONG_WRITES, SEARCHED_ONCE, US_ONLY, WHOLE, Shares, gap_of
-from batchline.money.usage import Tokens
+from batchline.money.names import is_own
+from batchline.money.tokens import Tokens
 from batchline.settings.prices import PriceOverride
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def _find(provider: str, model: str) -> tuple[Provider, ModelInfo] | None:
         model = model.removeprefix("models/")  # the full name of the same
     home = next((each for each in get_snapshot().providers if each.id == known), None)
     info = home.find_model(model) if home else None
-    return (home, info) if home and info else None
+    return (home, info) if home and info and is_own(info, model) else None
 
 
 def _prices(info: ModelInfo, minute: int, context: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -13,14 +13,34 @@
 --      status, reply, own 0|1, input_uncached, cache_read, cache_write, output tokens, list, paid, saved (nano-dollars),
 --      unpriced 0|1, deadline (ms) or '', attempts record (JSON) of a request given up on or '', cache saved, cache extra (nano-dollars)
 -- Returns for each reply: 1 delivered, 2 delivered to the default queue (its own has another type), 3 kept in
---   `undelivered` (both have), 0 skipped. Error LEASELOST.
+--   `undelivered` (both have), 0 skipped. Errors, with nothing written: LEASELOST; BADCOUNT for a count that cannot be added up.
 --@include carry
+--@include counters
 --@include day
 --@include listed
 --@include unread
 local now, route, paired = tonumber(ARGV[2]), ARGV[5], ARGV[1] ~= ''
 if paired and redis.call('HGET', KEYS[1], 'fence') ~= ARGV[1] then
   return redis.error_reply('LEASELOST somebody else holds the lease on this batch')
+end
+-- So much a reply may bring of each count: sums of doubles are exact up to 2^53.
+local most = 2 ^ 53 / math.max(1, (#ARGV - 10) / 20)
+for at = 11, #ARGV, 20 do
+  for _, k in ipairs({8, 9, 10, 11, 12, 13, 14, 15, 18, 19}) do
+    local n = tonumber(ARGV[at + k])
+    if not (n and n >= 0 and n <= most) then
+      return redis.error_reply('BADCOUNT the reply to ' .. ARGV[at] .. ' counts ' .. ARGV[at + k])
+    end
+  end
+end
+local told, wrong = read_counters(KEYS[8])
+local told_of_batch = {}
+if told and paired then
+  local names = {succeeded = 1, failed = 1, cancelled = 1, input_tokens = 1, output_tokens = 1, list_nano = 1, paid_nano = 1, saved_nano = 1}
+  told_of_batch, wrong = read_counters(KEYS[1], names)
+end
+if wrong then
+  return wrong
 end
 local bounds = {}
 for bound in string.gmatch(ARGV[6], '[^,]+') do
@@ -162,13 +182,13 @@ end
 
 for field, n in pairs(ledger) do
   if n > 0 then
-    redis.call('HINCRBY', KEYS[8], field, string.format('%.0f', n))
+    grow(KEYS[8], told, field, n)
   end
 end
 list_ledger(KEYS[9], ARGV[4], now)
 if paired then
   for field, n in pairs(sums) do
-    redis.call('HINCRBY', KEYS[1], field, string.format('%.0f', n))
+    grow(KEYS[1], told_of_batch, field, n)
   end
   local clock = redis.call('TIME')
   redis.call('HSET', KEYS[1], 'lease_until', clock[1] * 1000 + math.floor(clock[2] / 1000) + tonumber(ARGV[7]))
