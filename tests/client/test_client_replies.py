@@ -32,6 +32,27 @@ SHAPES: list[tuple[Any, str | None]] = [
     ),
     ({"type": "message", "content": [{"type": "thinking", "thinking": ""}, {"type": "text", "text": "hi"}]}, "hi"),
     ({"type": "message", "content": [{"type": "tool_use"}]}, None),
+    (
+        {
+            "candidates": [
+                {
+                    "content": {
+                        "role": "model",
+                        "parts": [{"text": "why", "thought": True}, {"text": "h"}, {"text": "i"}],
+                    }
+                },
+                {"content": {"role": "model", "parts": [{"text": "another"}]}},
+            ],
+            "usageMetadata": {},
+        },
+        "hi",
+    ),
+    ({"candidates": [{"content": {"role": "model", "parts": [{"functionCall": {"name": "f"}}]}}]}, None),
+    ({"candidates": [{"content": {"role": "model", "parts": [{"text": "why", "thought": True}]}}]}, None),
+    ({"candidates": [{"content": {"role": "model"}, "finishReason": "MAX_TOKENS"}]}, None),
+    ({"candidates": [{"finishReason": "SAFETY"}]}, None),
+    ({"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}, None),
+    ({"embedding": {"values": [0.1]}}, None),
     ({"object": "list", "data": [{"embedding": [0.1]}]}, None),
     ({"results": [{"flagged": False}]}, None),
     ([], None),

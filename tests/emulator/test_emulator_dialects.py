@@ -183,3 +183,23 @@ def test_a_vllm_batch_can_break_off_and_keeps_what_it_had(play: Any, chat: Any) 
     errors = {row["custom_id"]: row["error"]["code"] for row in sim.lines(broken.error_file_id)}
     assert errors == {"id-[[batch-fail-once]]": "batch_failed", "id-c": "batch_failed"}
     assert sim.bill()["executions"] == {"openai": 1 + 3}
+
+
+def test_groq_refuses_a_row_with_a_field_that_it_does_not_take(play: Any, chat: Any) -> None:
+    sim = play("groq")
+    keyed = chat("b")
+    keyed["body"]["prompt_cache_key"] = "k"
+    batch = sim.run([chat("a"), keyed])
+    assert (batch.status, batch.request_counts.completed, batch.request_counts.failed) == ("completed", 1, 1)
+    (line,) = sim.lines(batch.error_file_id)
+    assert line["response"]["status_code"] == 400
+    assert line["response"]["body"]["error"]["message"] == "property 'prompt_cache_key' is unsupported"
+    with pytest.raises(openai.BadRequestError, match="'prompt_cache_key' is unsupported"):
+        sim.openai.chat.completions.create(**keyed["body"])
+
+
+@pytest.mark.parametrize("dialect", ["openai", "azure"])
+def test_openai_and_azure_take_it(play: Any, chat: Any, dialect: str) -> None:
+    keyed = chat("b")
+    keyed["body"]["prompt_cache_key"] = "k"
+    assert play(dialect).run([keyed]).request_counts.completed == 1

@@ -30,6 +30,19 @@ def test_an_uploaded_file_has_googles_record_and_lives_48_hours(sim: Any) -> Non
         sim.gemini.files.get(name=name)
 
 
+def test_a_file_is_processed_for_as_long_as_it_is_told_and_no_batch_is_made_from_it(start: Any) -> None:
+    sim = start(gemini_file_delay_s=60)
+    name = upload(sim, [row("a")])
+    assert sim.gemini.files.get(name=name).state.name == "PROCESSING"
+    assert [file.state.name for file in sim.gemini.files.list()] == ["PROCESSING"]
+    with pytest.raises(errors.ClientError, match="not in an ACTIVE state") as caught:
+        sim.gemini.batches.create(model=FLASH, src=name)
+    assert (caught.value.code, caught.value.status) == (400, "FAILED_PRECONDITION")
+    sim.clock.now += 60
+    assert sim.gemini.files.get(name=name).state.name == "ACTIVE"
+    assert sim.gemini.batches.create(model=FLASH, src=name).name
+
+
 def test_a_batch_goes_on_without_its_input_file(sim: Any) -> None:
     name = submit(sim, [row("a")])
     (file,) = sim.gemini.files.list()

@@ -95,7 +95,7 @@ def test_anthropic_counts_add_up_to_the_total_at_every_time(start: Any, message:
             assert batch.processing_status == "ended" or counts["processing"] == total
 
 
-@pytest.mark.parametrize("name", ["listing_lag_s", "missing_file_delay_s", "fault_seconds"])
+@pytest.mark.parametrize("name", ["listing_lag_s", "missing_file_delay_s", "fault_seconds", "gemini_file_delay_s"])
 def test_a_negative_time_is_refused(start: Any, name: str) -> None:
     with pytest.raises(ValueError, match=name):
         start(**{name: -1})

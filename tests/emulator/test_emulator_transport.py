@@ -278,7 +278,15 @@ def test_every_action_has_a_flag() -> None:
         [sys.executable, "-m", "batchline.cli", "emulator", "--help"], capture_output=True, text=True, check=True
     ).stdout
     flags = [f"--fault-{action.replace('_', '-')}" for action in ACTIONS]
-    for flag in [*flags, "--fault-route", "--fault-seconds", "--listing-lag", "--missing-file-delay", "--cancel-delay"]:
+    for flag in [
+        *flags,
+        "--fault-route",
+        "--fault-seconds",
+        "--listing-lag",
+        "--missing-file-delay",
+        "--cancel-delay",
+        "--gemini-file-delay",
+    ]:
         assert f"{flag} " in shown
 
 

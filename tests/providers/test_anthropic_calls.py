@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import socket
 from collections.abc import Callable
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 JOB = Job(batch_id="b1", nonce="n1", endpoint="messages", model="m", rows=2, intent_ms=1_790_000_000_000)
 ROWS = b'{"custom_id":"a","params":{}}\n{"custom_id":"b","params":{}}\n'
 BODY = b'{"model":"m","max_tokens":5,"messages":[]}'
+DEEP = b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+"""Nested more deeply than anything reads."""
 SUCCEEDED = (
     b'{"custom_id":"a","result":{"type":"succeeded","message":{"usage":{"input_tokens":1,"output_tokens":2}}}}\n'
 )
@@ -216,7 +219,9 @@ def test_a_create_whose_answer_trickles_in_is_over_in_its_time(stage: Stage, tic
     assert caught.value.code == "ReadTimeout"
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"data":[]}'])
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"{}", b'{"data":[]}', b'{"id":"","processing_status":"in_progress"}', DEEP]
+)
 def test_a_create_whose_answer_cannot_be_read_is_ambiguous(
     stage: Stage, provider: AnthropicProvider, body: bytes
 ) -> None:
@@ -247,6 +252,18 @@ def test_a_batch_that_is_not_there_is_permanent(stage: Stage, provider: Anthropi
     with pytest.raises(Permanent) as caught:
         provider.poll("msgbatch_1")
     assert caught.value.code == "not_found_error"
+
+
+def test_answers_and_files_that_trickle_in_are_broken_off(stage: Stage) -> None:
+    stage.says(batch())
+    clock = itertools.count(0, 121)  # so many seconds at each look
+    access = AccountAccess(name="acme", key=lambda: "sk", base_url=stage.url)
+    provider = AnthropicProvider(access, clock=lambda: next(clock))
+    with pytest.raises(Retryable) as polled:
+        provider.poll("batch_1")
+    with pytest.raises(Retryable) as read:
+        list(provider.results(ended(f"{stage.url}/results")))
+    assert (polled.value.code, read.value.code) == ("ReadTimeout", "ReadTimeout")
 
 
 def test_find_brings_young_batches_of_as_many_rows_as_candidates(stage: Stage, provider: AnthropicProvider) -> None:
@@ -280,6 +297,21 @@ def test_find_in_an_empty_workspace_finds_nothing(stage: Stage, provider: Anthro
     assert provider.find(JOB).candidates == ()
 
 
+@pytest.mark.parametrize("page", [{"data": None, "has_more": False}, {"data": [], "has_more": None, "last_id": {}}])
+def test_a_list_that_is_null_is_empty(stage: Stage, provider: AnthropicProvider, page: dict[str, Any]) -> None:
+    stage.says(page)
+    assert list(provider.recent(0)) == []
+    assert provider.find(JOB).candidates == ()
+
+
+@pytest.mark.parametrize("counts", [None, "two", {"processing": None}])
+def test_a_batch_that_does_not_tell_its_rows_may_be_the_one(
+    stage: Stage, provider: AnthropicProvider, counts: Any
+) -> None:
+    stage.says({"data": [batch(request_counts=counts)]})
+    assert [each.provider_id for each in provider.find(JOB).candidates] == ["msgbatch_1"]
+
+
 def test_there_are_no_uploads_to_list(stage: Stage, provider: AnthropicProvider) -> None:
     assert list(provider.uploads(0)) == []
     assert not stage.asked
@@ -296,6 +328,14 @@ def test_results_are_read_where_the_batch_says(stage: Stage, provider: Anthropic
 def test_a_foreign_host_does_not_get_the_key(stage: Stage, provider: AnthropicProvider) -> None:
     stage.says(SUCCEEDED)
     list(provider.results(ended("https://foreign.invalid/v1/messages/batches/msgbatch_1/results")))
+    assert [a.path for a in stage.asked] == ["/v1/messages/batches/msgbatch_1/results"]
+
+
+def test_results_whose_address_is_none_are_read_where_they_always_are(
+    stage: Stage, provider: AnthropicProvider
+) -> None:
+    stage.says(SUCCEEDED)
+    assert [row.custom_id for row in provider.results(ended("http://[bad"))] == ["a"]
     assert [a.path for a in stage.asked] == ["/v1/messages/batches/msgbatch_1/results"]
 
 

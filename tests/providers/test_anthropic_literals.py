@@ -70,7 +70,7 @@ def test_the_batch_object_runs_and_knows_its_times() -> None:
 
 def test_the_batch_object_in_a_page_is_listed() -> None:
     page = PAGE.decode(b'{"data":[' + BATCH + b'],"has_more":false,"first_id":null,"last_id":null}')
-    assert [listed_of(each).provider_id for each in page.data] == ["msgbatch_01HkcTjaV5uDC8jWR4ZsDV8d"]
+    assert [listed_of(each).provider_id for each in page.data or ()] == ["msgbatch_01HkcTjaV5uDC8jWR4ZsDV8d"]
 
 
 def test_the_line_of_a_success_is_its_message_and_usage() -> None:

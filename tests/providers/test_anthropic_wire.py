@@ -48,6 +48,11 @@ def test_an_ended_batch_without_an_address_has_its_results_where_they_always_are
     assert progress.results == (f"/v1/messages/batches/{progress.provider_id}/results",)
 
 
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+def test_a_time_that_is_none_is_not_told(moment: str) -> None:
+    assert progress_of(parse_batch(batch(created_at=moment))).created_ms == 0
+
+
 def test_what_expired_or_was_cancelled_was_not_run() -> None:
     counts = {"processing": 0, "succeeded": 4, "errored": 3, "canceled": 2, "expired": 1}
     progress = progress_of(parse_batch(batch(request_counts=counts, processing_status="ended")))
@@ -158,6 +163,20 @@ def test_all_input_is_counted_cached_or_not() -> None:
     }
     body = json.dumps({"usage": usage}).encode()
     assert usage_of(body) == Usage(input_tokens=115, output_tokens=7, cache_read_tokens=100, cache_write_tokens=5)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"input_tokens": 2**64 - 1},
+        {"output_tokens": -1},
+        {"cache_read_input_tokens": 10**12 + 1},
+        {"input_tokens": 10**12, "cache_read_input_tokens": 1},
+        {"iterations": [{"type": "compaction", "input_tokens": 10**12}] * 2},
+    ],
+)
+def test_counts_beyond_belief_are_not_known(usage: dict[str, Any]) -> None:
+    assert usage_of(json.dumps({"usage": usage}).encode()) is None
 
 
 @pytest.mark.parametrize("body", [b'{"usage":{"input_tokens":"many"}}', b'{"usage":[]}'])

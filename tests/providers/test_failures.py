@@ -129,6 +129,22 @@ def test_a_model_that_google_does_not_know_is_the_batchs_fault_but_an_unknown_ad
     assert type(refused(CREATE, 404, {}, google(404, "NOT_FOUND", "Method not found."))) is Retryable
 
 
+WRONG_ADDRESS = [b"", b"<html>", b'{"detail":"Not Found"}', b'{"error":{"message":"Invalid URL (GET /v1/v1/x)"}}']
+
+
+@pytest.mark.parametrize("body", WRONG_ADDRESS)
+@pytest.mark.parametrize("call", ["poll", "recent", "results", "create", "upload", "call"])
+def test_a_call_that_finds_no_api_says_that_the_base_url_is_to_be_set_right(call: str, body: bytes) -> None:
+    error = refused(CallRules(account="acme", call=call), 404, {}, body)
+    assert "there is no such API at the account's base_url, set it right" in str(error)
+
+
+def test_a_batch_that_is_not_known_is_no_fault_of_the_base_url() -> None:
+    error = refused(READ, 404, {}, b'{"error":{"message":"No batch found with id x","type":"invalid_request_error"}}')
+    assert type(error) is NotFound
+    assert "base_url" not in str(error)
+
+
 def test_the_providers_message_is_quoted_but_cut() -> None:
     body = b'{"error":{"message":"' + b"x" * 1000 + b'","type":"invalid_request_error","code":null}}'
     error = refused(CREATE, 400, {}, body)

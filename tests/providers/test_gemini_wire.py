@@ -101,7 +101,7 @@ def test_a_state_under_either_name_means(prefix: str, state: str, outcome: str |
         ({"done": True, "error": {"code": 1, "message": "cancelled"}}, "cancelled"),
         ({"done": True, "error": {"code": 13, "message": "boom"}}, "failed"),
         ({"done": True, "response": {"responsesFile": "files/o"}}, "completed"),
-        ({"done": True}, None),
+        ({"done": True}, None),  # a state that is known to run is believed
         ({"done": False, "error": {"code": 13}}, None),
     ],
 )
@@ -125,12 +125,26 @@ def test_partial_results_of_a_cancelled_batch_are_read() -> None:
     assert (progress.results, progress.ran) == (("files/o",), 3)
 
 
-def test_an_expired_batch_has_no_results_to_read_even_if_it_names_some() -> None:
+def test_an_expired_batch_that_has_results_all_the_same_is_read() -> None:
     content = operation(
         "BATCH_STATE_EXPIRED", stats={"successfulRequestCount": "3"}, output={"responsesFile": "files/o"}
     )
     progress = progress_of(parse_operation(content))
+    assert (progress.outcome, progress.results, progress.ran) == ("expired", ("files/o",), 3)
+
+
+def test_an_expired_batch_without_results_has_nothing_to_wait_for() -> None:
+    progress = progress_of(parse_operation(operation("BATCH_STATE_EXPIRED", stats={"successfulRequestCount": "3"})))
     assert (progress.outcome, progress.results, progress.ran) == ("expired", (), 0)
+
+
+@pytest.mark.parametrize(("stats", "ran"), [(None, 1), ({"requestCount": "7"}, 7), ({"failedRequestCount": "2"}, 2)])
+@pytest.mark.parametrize("state", ["", "BATCH_STATE_UNSPECIFIED", "NEVER_HEARD_OF", "BATCH_STATE_SUCCEEDED"])
+def test_what_is_done_and_tells_nothing_has_ended_and_its_results_are_looked_for(
+    state: str, stats: dict[str, str] | None, ran: int
+) -> None:
+    progress = progress_of(parse_operation(operation(state, stats=stats, done=True)))
+    assert (progress.outcome, progress.results, progress.ran) == ("completed", (), ran)
 
 
 def test_the_reason_of_a_failed_batch_is_told() -> None:
@@ -147,10 +161,54 @@ def test_a_batch_that_failed_for_its_quota_is_not_at_fault(error: dict[str, Any]
     assert refusal.scope == "busy"
 
 
-def test_a_batch_that_failed_without_a_word_is_refused_for_unknown_reasons() -> None:
-    refusal = progress_of(parse_operation(operation("BATCH_STATE_FAILED"))).refusal
+@pytest.mark.parametrize("fields", [{}, {"error": {}}, {"error": None}])
+def test_a_batch_that_failed_without_a_word_is_refused_for_untold_reasons(fields: dict[str, Any]) -> None:
+    refusal = progress_of(parse_operation(operation("BATCH_STATE_FAILED", **fields))).refusal
     assert refusal is not None
-    assert (refusal.scope, refusal.code) == ("unknown", "failed")
+    assert (refusal.scope, refusal.code) == ("untold", "failed")
+
+
+@pytest.mark.parametrize("code", [1, 2, 4, 10, 13, 14, 15, 16, 500, 503])
+def test_a_batch_that_google_broke_down_over_is_not_refused(code: int) -> None:
+    stats = {"requestCount": "5", "successfulRequestCount": "2"}
+    content = operation("BATCH_STATE_FAILED", done=True, stats=stats, error={"code": code, "message": "boom"})
+    progress = progress_of(parse_operation(content))
+    assert (progress.outcome, progress.refusal, progress.results, progress.ran) == ("failed", None, (), 0)
+    assert progress.reason.endswith(": boom")
+
+
+GONE = "You do not have permission to access the File abcdefghijkl or it may not exist."
+
+
+@pytest.mark.parametrize(
+    ("error", "own", "told"),
+    [
+        ({"code": 7, "message": GONE}, "files/abcdefghijkl", ("busy", "invalid_file")),
+        ({"code": 403, "message": GONE}, "files/abcdefghijkl", ("busy", "invalid_file")),
+        ({"code": 5, "message": "Requested entity was not found."}, "files/in", ("busy", "invalid_file")),
+        ({"code": 9, "message": "The File abcdefghijkl is not in an ACTIVE state."}, "files/abcdefghijkl", None),
+        ({"code": 9, "message": "Precondition check failed."}, "", None),
+        ({"code": 7, "message": "The caller does not have permission"}, "", ("busy", "PERMISSION_DENIED")),
+        # What a row may name is its own fault.
+        ({"code": 7, "message": GONE}, "files/another", ("unknown", "PERMISSION_DENIED")),
+        ({"code": 7, "message": GONE}, "", ("unknown", "PERMISSION_DENIED")),
+        ({"code": 7, "message": "CachedContent not found (or permission denied)"}, "files/in", ("unknown", None)),
+        ({"code": 5, "message": "models/none is not found"}, "files/in", ("unknown", "model_not_found")),
+        ({"message": "something without a code"}, "files/in", ("unknown", "failed")),
+    ],
+)
+def test_a_batch_that_failed_for_its_file_waits_and_one_that_failed_for_a_rows_does_not(
+    error: dict[str, Any], own: str, told: tuple[str, str | None] | None
+) -> None:
+    content = operation("BATCH_STATE_FAILED", error=error, inputConfig={"fileName": own} if own else None)
+    refusal = progress_of(parse_operation(content)).refusal
+    assert refusal is not None
+    scope, code = told or ("busy", "FAILED_PRECONDITION")
+    assert (refusal.scope, refusal.code) == (scope, code or refusal.code)
+
+
+def test_a_time_at_the_edge_of_what_there_is_is_no_time() -> None:
+    assert parse_operation(operation(createTime="0001-01-01T00:00:00")).created_ms == 0
 
 
 def test_a_batch_that_failed_with_results_is_read_and_not_refused() -> None:
@@ -452,6 +510,14 @@ def test_metadata_without_our_key_is_no_echo(metadata: Any) -> None:
         ({"candidates": []}, Usage()),
         ({"embedding": {"values": []}, "usageMetadata": {"promptTokenCount": 2}}, Usage(input_tokens=2)),
         ({"embedding": {"values": []}}, None),
+        ({"embedding": {"values": []}, "usageMetadata": {}, "tokenCount": "5"}, Usage(input_tokens=5)),
+        ({"embedding": {"values": []}, "usageMetadata": {}}, None),
+        ({"usageMetadata": {}}, None),
+        ({"usageMetadata": {"candidatesTokenCount": 4}}, None),
+        ({"usageMetadata": {"promptTokenCount": -1}}, None),
+        ({"usageMetadata": {"promptTokenCount": "18446744073709551615"}}, None),
+        ({"usageMetadata": {"promptTokenCount": 10**12, "toolUsePromptTokenCount": 1}}, None),
+        ({"tokenCount": 10**12 + 1}, None),
         ({"usageMetadata": "many"}, None),
         ({"usageMetadata": {"promptTokenCount": "many"}}, None),
         ([], None),

@@ -18,16 +18,34 @@ class Row(msgspec.Struct):
 
 
 ROW = msgspec.json.Decoder(Row)
+MARK = b"\xef\xbb\xbf"
 
 
-@given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=8))
-def test_any_cutting_of_a_stream_gives_the_same_lines(content: bytes, cuts: list[int]) -> None:
+@given(st.sampled_from([b"", MARK]), st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=8))
+def test_any_cutting_of_a_stream_gives_the_same_lines(mark: bytes, rest: bytes, cuts: list[int]) -> None:
+    content = mark + rest
     places = [0, *sorted(c for c in cuts if c <= len(content)), len(content)]
     chunks = [content[a:b] for a, b in itertools.pairwise(places)]
-    expected = content.split(b"\n")
+    expected = content.removeprefix(MARK).split(b"\n")
     if expected[-1] == b"":
         expected.pop()
     assert list(split_lines(chunks)) == expected
+
+
+def test_a_byte_order_mark_before_the_first_line_is_none_of_it() -> None:
+    row = b'{"custom_id":"a","body":{}}'
+    (line,) = split_lines([MARK[:1], MARK[1:] + row])
+    assert decode_line(line, ROW).custom_id == "a"
+
+
+def test_a_mark_that_stands_elsewhere_stays() -> None:
+    assert list(split_lines([b"a\n", MARK + b"b"])) == [b"a", MARK + b"b"]
+
+
+def test_a_line_that_is_nested_too_deeply_is_a_bad_line() -> None:
+    deep = b'{"custom_id":"a","body":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    with pytest.raises(BadLine, match="nested too deeply"):
+        decode_line(deep, ROW)
 
 
 @pytest.mark.parametrize("char", ["\u2028", "\u2029", "\u0085", "\r", "\x0b", "\x1c"])

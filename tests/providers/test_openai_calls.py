@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import socket
 from collections.abc import Callable
@@ -35,6 +36,8 @@ JOB = Job(
 )
 BATCH = {"id": "batch_1", "status": "validating", "created_at": 1_790_000_001, "expires_at": 1_790_086_401}
 BODY = b'{"model":"m","messages":[]}'
+DEEP = b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+"""Nested more deeply than anything reads."""
 DONE = Progress(provider_id="batch_1", status="completed", outcome="completed", results=("file-o", "file-e"))
 
 
@@ -139,11 +142,23 @@ def test_a_create_that_is_never_answered_is_ambiguous_within_its_time(stage: Sta
     assert len(stage.asked) == 1
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"id":7,"status":"validating"}', b""])
+@pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"id":"","status":"validating"}', DEEP, b""])
 def test_a_create_whose_answer_cannot_be_read_is_ambiguous(stage: Stage, provider: OpenAIProvider, body: bytes) -> None:
     stage.says(body)
     with pytest.raises(Ambiguous):
         provider.create(io.BytesIO(), JOB, timeout_s=30)
+
+
+def test_answers_and_files_that_trickle_in_are_broken_off(stage: Stage) -> None:
+    stage.says(BATCH)
+    clock = itertools.count(0, 121)  # so many seconds at each look
+    access = AccountAccess(name="acme", key=lambda: "sk", base_url=f"{stage.url}/v1")
+    provider = OpenAIProvider(access, clock=lambda: next(clock))
+    with pytest.raises(Retryable) as polled:
+        provider.poll("batch_1")
+    with pytest.raises(Retryable) as read:
+        list(provider.results(DONE))
+    assert (polled.value.code, read.value.code) == ("ReadTimeout", "ReadTimeout")
 
 
 def timed(stage: Stage, clock: Callable[[], float]) -> OpenAIProvider:

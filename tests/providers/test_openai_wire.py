@@ -54,7 +54,7 @@ def read_all(*listed: list[str], by_offset: bool = False) -> tuple[list[str], li
         assert len(asked) < 100
         return BatchPage(data=[Batch(id=each, status="completed") for each in ids], has_more=True)
 
-    return [each.id for page in pages(read, by_offset=by_offset) for each in page.data], asked
+    return [each.id for page in pages(read, by_offset=by_offset) for each in page.data or ()], asked
 
 
 @pytest.mark.parametrize("by_offset", [True, False])
@@ -131,7 +131,6 @@ def test_a_file_that_is_not_found_is_to_be_uploaded_again() -> None:
 @pytest.mark.parametrize(
     "errors",
     [
-        (),
         ({"code": "model_not_found", "line": None, "message": "no such model"},),
         ({"code": "x", "line": 0, "message": "m"},),
         ({"code": None, "line": 3, "message": None},),
@@ -141,8 +140,9 @@ def test_a_refusal_that_names_no_row_is_unknown(errors: tuple[dict[str, Any], ..
     assert refusal_of(parse_batch(failed(*errors)), no_file).scope == "unknown"
 
 
-def test_a_failed_batch_without_errors_is_refused_for_unknown_reasons() -> None:
-    assert refusal_of(parse_batch(batch(status="failed")), no_file).scope == "unknown"
+def test_a_failed_batch_without_errors_gives_no_reason() -> None:
+    assert refusal_of(parse_batch(batch(status="failed")), no_file).scope == "untold"
+    assert refusal_of(parse_batch(failed()), no_file).scope == "untold"
 
 
 def test_what_is_said_about_a_row_is_not_said_about_the_batch() -> None:
@@ -309,6 +309,11 @@ def test_a_line_that_is_not_as_promised_is_bad(content: bytes) -> None:
         ({"id": "modr-1", "results": [{"flagged": False}]}, Usage()),
         ({"usage": None}, Usage()),
         ({"usage": "many"}, None),
+        ({"usage": {"prompt_tokens": 2**64 - 1, "completion_tokens": 1}}, None),
+        ({"usage": {"prompt_tokens": 10**12 + 1, "completion_tokens": 1}}, None),
+        ({"usage": {"prompt_tokens": 3, "completion_tokens": -1}}, None),
+        ({"usage": {"input_tokens": 3, "output_tokens": 4, "input_tokens_details": {"cached_tokens": -1}}}, None),
+        ({"usage": {"input_tokens": 3, "output_tokens": 10**30}}, None),
     ],
 )
 def test_usage(body: Any, usage: Usage | None) -> None:

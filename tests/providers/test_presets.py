@@ -422,7 +422,7 @@ def test_errors_of_no_known_shape_tell_nothing(stage: Stage, errors: Any) -> Non
     stage.says(BATCH | {"status": "failed", "errors": errors})
     refusal = service(stage).poll("batch_1").refusal
     assert refusal is not None
-    assert refusal.scope == "unknown"
+    assert refusal.scope == "untold"
 
 
 def test_times_may_be_texts(stage: Stage) -> None:
@@ -432,14 +432,48 @@ def test_times_may_be_texts(stage: Stage) -> None:
     assert progress.ended_ms == 0
 
 
-def test_a_gateways_batch_that_failed_at_its_end_keeps_the_results_that_it_has(stage: Stage) -> None:
-    counts = {"total": 3, "completed": 2, "failed": 0}
+@pytest.mark.parametrize(("preset", "completed"), [(None, 2), ("vllm", 2), ("vllm", 0)])
+def test_a_batch_that_failed_at_its_end_keeps_the_results_that_it_has(
+    stage: Stage, preset: str | None, completed: int
+) -> None:
+    counts = {"total": completed, "completed": completed, "failed": 0}
     failed = BATCH | {"status": "failed", "output_file_id": "file-o", "request_counts": counts}
     stage.says(failed, {"data": [failed]})
-    provider = service(stage, "vllm")
+    provider = service(stage, preset)
     progress = provider.poll("batch_1")
-    assert (progress.outcome, progress.refusal, progress.results, progress.ran) == ("expired", None, ("file-o",), 2)
+    told = (progress.outcome, progress.refusal, progress.results, progress.ran)
+    assert told == ("expired", None, ("file-o",), completed)
     assert [each.dead for each in provider.recent(0)] == [False]
+
+
+@pytest.mark.parametrize("counts", [None, "some", [], {"total": "3"}, {"completed": -1}, {"total": 10**30}])
+def test_counts_of_another_shape_are_not_told(stage: Stage, counts: Any) -> None:
+    stage.says(BATCH | {"status": "completed", "request_counts": counts, "output_file_id": "file-o"})
+    progress = service(stage).poll("batch_1")
+    assert (progress.outcome, progress.total, progress.ran, progress.results) == ("completed", 0, 0, ("file-o",))
+
+
+@pytest.mark.parametrize(
+    "moment", [1e308, -1, "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", 1_790_640_001_000]
+)
+def test_a_time_that_is_none_is_not_told(stage: Stage, moment: Any) -> None:
+    stage.says(BATCH | {"created_at": moment})
+    assert service(stage).poll("batch_1").created_ms == 0
+
+
+def test_ids_may_be_numbers_and_what_is_no_id_is_not_told(stage: Stage) -> None:
+    stage.says({"data": [BATCH | {"id": 7, "input_file_id": {}, "status": None}], "paging": {"next_cursor": []}})
+    (listed,) = service(stage).recent(0)
+    assert (listed.provider_id, listed.input_ref, listed.running) == ("7", "", True)
+
+
+@pytest.mark.parametrize("page", [{"data": None}, {"data": [], "has_more": None}])
+def test_a_list_that_is_null_is_empty(stage: Stage, page: Any) -> None:
+    stage.says(page)
+    provider = service(stage)
+    found = provider.find(JOB)
+    assert (found.proven, found.candidates) == ((), ())
+    assert list(provider.uploads(0)) == []
 
 
 @pytest.mark.parametrize(

@@ -2,22 +2,58 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 from typing import get_args
 
 import pytest
 from genai_prices.data_snapshot import get_snapshot
 
+from batchline import logs
 from batchline.errors import UsageError
-from batchline.money.usage import read_tokens
-from batchline.providers import PROVIDERS, facts, facts_of, make_provider
+from batchline.money import price
+from batchline.money.usage import read_tokens, reader_of
+from batchline.providers import PROVIDERS, facts, facts_of, failures, make_provider
 from batchline.providers.protocol import AccountAccess, Options
 from batchline.settings import Account
-from batchline.settings.account import PriceSource
+from batchline.settings.account import PriceSource, ProviderKind
 
 CUSTOM_ID = "a-Z_9" * 12
+ROOT = Path(__file__).parents[2]
+OTHERS = {"batchline", "msgspec", "httpx2", "structlog", "jsonschema"}
+
+
+def imported() -> set[str]:
+    """Return the SDKs that the files of the providers import: all packages but Python's own and ``OTHERS``."""
+    found: set[str] = set()
+    for file in (ROOT / "worker/batchline/providers").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {each.name.partition(".")[0] for each in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found.add((node.module or "").partition(".")[0])
+    return found - sys.stdlib_module_names - OTHERS
+
+
+def test_settings_name_the_providers_of_the_table_and_no_others() -> None:
+    assert set(get_args(ProviderKind)) == set(PROVIDERS)
+
+
+def test_what_every_sdk_raises_is_translated_and_what_it_logs_is_quiet() -> None:
+    assert imported() == failures._SDKS
+    assert imported() <= set(logs._CHATTY)
+
+
+def test_nobody_but_the_providers_may_import_an_sdk() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    (protected,) = [each["protected_modules"] for each in contracts if "SDKs" in each["name"]]
+    assert set(protected) == imported()
 
 
 def test_neither_importing_nor_facts_nor_making_loads_an_sdk() -> None:
@@ -64,7 +100,12 @@ def test_every_price_flavor_is_one_that_usage_is_read_by(kind: str) -> None:
     known = facts(kind)
     for endpoint in known.endpoints.values():
         if endpoint.price_flavor:
-            read_tokens(known.price_provider, endpoint.price_flavor, b"{}")
+            assert reader_of(known.price_provider, endpoint.price_flavor) is not None
+
+
+def test_an_answer_of_a_flavor_that_is_not_known_is_unpriced_and_stops_nothing() -> None:
+    assert read_tokens("", "say", b'{"said":"hi"}') is None
+    assert price("", "toy-1", "say", b'{"said":"hi"}', 0) is None
 
 
 @pytest.mark.parametrize(
@@ -100,7 +141,7 @@ def test_every_endpoint_of_openais_shape_is_read_at_every_price(price_as: str) -
     assert price_as in {each.id for each in get_snapshot().providers}
     for endpoint in facts("openai").endpoints.values():
         if endpoint.price_flavor:
-            read_tokens(price_as, endpoint.price_flavor, b"{}")
+            assert reader_of(price_as, endpoint.price_flavor) is not None
 
 
 def test_an_account_says_whose_prices_count() -> None:
@@ -116,3 +157,25 @@ def test_openais_regions_are_checked_as_openai_and_others_are_not() -> None:
     ]
     assert found[0] is facts("openai").check
     assert found[1] is not facts("openai").check
+
+
+@pytest.mark.parametrize(
+    ("preset", "base_url", "taken"),
+    [
+        (None, None, True),
+        (None, "https://eu.api.openai.com/v1", True),
+        (None, "http://127.0.0.1:8700/v1", True),
+        (None, "https://api.together.xyz/v1", False),
+        (None, "http://10.0.0.7:8000/v1", False),
+        ("azure", "https://mine.openai.azure.com/openai/v1", True),
+        ("groq", "https://api.groq.com/openai/v1", False),
+        ("groq", "http://127.0.0.1:8700/openai/v1", False),
+        ("vllm", "http://10.0.0.7:8000/v1", False),
+    ],
+)
+def test_a_key_for_the_prompt_cache_is_for_services_that_document_it(
+    preset: str | None, base_url: str | None, taken: bool
+) -> None:
+    assert facts("openai", Options(preset=preset, base_url=base_url)).cache_key is taken
+    assert not facts("anthropic").cache_key
+    assert not facts("gemini").cache_key

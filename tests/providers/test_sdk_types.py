@@ -279,7 +279,7 @@ def test_a_row_has_openais_keys_and_the_cache_key_is_one_of_its_bodys(
     stage: Stage, endpoint: str, kind: Any, body: dict[str, Any]
 ) -> None:
     row = service(stage, None).render("a", endpoint, msgspec.json.encode(body))
-    mark = mark_for("openai", endpoint, Cache(openai_key=True))
+    mark = mark_for("openai", endpoint, Cache(openai_key=True), takes_key=True)
     assert mark is not None
     assert list(json.loads(row)) == ["custom_id", "method", "url", "body"]
     marked = json.loads(mark(row, 1))["body"]
@@ -325,7 +325,7 @@ def test_a_message_batch_is_of_the_sdks_type_with_the_mark_as_well(
     stage.says(MESSAGE_BATCH)
     row = claude.render("a", "messages", msgspec.json.encode(PARAMS))
     if ttl:
-        mark = mark_for("anthropic", "messages", Cache(anthropic_ttl=ttl))
+        mark = mark_for("anthropic", "messages", Cache(anthropic_ttl=ttl), takes_key=False)
         assert mark is not None
         row = mark(row, 1)
         assert b'"cache_control":{"type":"ephemeral","ttl":"%s"}' % ttl.encode() in row

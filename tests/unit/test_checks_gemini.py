@@ -14,10 +14,11 @@ CONTENTS = [{"role": "user", "parts": [{"text": "CANARY"}]}]
 WRONG = {"type": "object", "properties": []}
 
 
-def refusal(body: dict[str, Any], endpoint: str = "generate", parts: str = "") -> str:
+def refusal(body: dict[str, Any], endpoint: str = "generate", parts: str = "", model: str = "") -> str:
     """Return why a body is refused; an empty text if it is not."""
+    model = model or {"generate": "gemini-3.8-flash", "embed": "gemini-embedding-2"}[endpoint]
     try:
-        gemini.check(parse_lane(f"gemini:{endpoint}:gemini-3.8-flash{parts}"), body)
+        gemini.check(parse_lane(f"gemini:{endpoint}:{model}{parts}"), body)
     except InvalidRequest as error:
         refused = error
     else:
@@ -41,6 +42,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"contents": []}, 'field "contents": is no list of contents'),
     ({"contents": "CANARY"}, 'field "contents": is no list of contents'),
     (body(generationConfig=[]), 'field "generationConfig": is not an object'),
+    (
+        body(config={"temperature": 1}),
+        'field "config": is an argument of the SDK and no field of the API: put its fields',
+    ),
     (body(generationConfig={"temperature": 2.5}), 'field "generationConfig.temperature": is not between 0 and 2'),
     (body(generation_config={"top_p": 2}), 'field "generation_config.top_p"'),
     (body(generationConfig={"maxOutputTokens": 0}), 'field "generationConfig.maxOutputTokens": is less than 1'),
@@ -109,6 +114,7 @@ def test_what_belongs_into_the_generation_config_is_refused_at_the_top(given: st
         ({"content": "CANARY"}, 'field "content": is not an object'),
         ({"content": {}}, 'field "content.parts": is missing'),
         ({"content": {"parts": []}}, 'field "content.parts": is missing'),
+        ({"content": {"parts": [{"text": "CANARY"}]}, "config": {}}, 'field "config": is an argument of the SDK'),
     ],
 )
 def test_an_embedding_without_content_is_refused(given: dict[str, Any], says: str) -> None:
@@ -118,6 +124,31 @@ def test_an_embedding_without_content_is_refused(given: dict[str, Any], says: st
 def test_an_embedding_may_name_its_task_and_size() -> None:
     given = {"content": {"parts": [{"text": "CANARY"}]}, "taskType": "RETRIEVAL_QUERY", "output_dimensionality": 256}
     assert refusal(given, "embed") == ""
+
+
+EMBED = {"content": {"parts": [{"text": "CANARY"}]}}
+
+
+@pytest.mark.parametrize("model", ["gemini-embedding-001", "gemini-embedding-2", "text-embedding-004", "embedding-001"])
+def test_a_model_that_makes_embeddings_generates_nothing(model: str) -> None:
+    assert f"the lane's model {model} makes embeddings: its endpoint is embed" in refusal(body(), model=model)
+    assert refusal(EMBED, "embed", model=model) == ""
+
+
+@pytest.mark.parametrize("model", ["gemini-2.5-flash", "gemini-2.5-flash-lite", "gemini-3-pro-preview"])
+def test_a_model_that_generates_makes_no_embeddings(model: str) -> None:
+    assert f"the lane's model {model} makes no embeddings: its endpoint is generate" in refusal(
+        EMBED, "embed", model=model
+    )
+    assert refusal(body(), model=model) == ""
+
+
+@pytest.mark.parametrize(
+    "model", ["gemini-of-next-year", "gemini-9-flash-embedding", "models/gemini-2.5-flash", "gemma-9"]
+)
+def test_a_model_that_is_not_known_may_be_of_either_kind(model: str) -> None:
+    assert refusal(EMBED, "embed", model=model) == ""
+    assert refusal(body(), model=model) == ""
 
 
 @pytest.mark.parametrize("part", ["beta=x", "version=2026-10-21"])

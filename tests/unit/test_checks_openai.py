@@ -79,6 +79,10 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("chat", chat(max_tokens=-1), 'field "max_tokens": is less than 1'),
     ("chat", chat(max_completion_tokens=0), 'field "max_completion_tokens": is less than 1'),
     ("chat", chat(max_completion_tokens=1.5), 'field "max_completion_tokens": is not a whole number'),
+    ("chat", chat(stream_options={"include_usage": True}), 'field "stream_options": is for streams only'),
+    ("chat", chat(extra_headers={}), 'field "extra_headers": is an argument of the SDK'),
+    ("chat", chat(extra_body={"CANARY": 1}), 'field "extra_body": is an argument of the SDK'),
+    ("responses", {"input": "CANARY", "extra_query": {}}, 'field "extra_query": is an argument of the SDK'),
     ("chat", chat(n=0), 'field "n"'),
     ("chat", chat(n=[1]), 'field "n": is not a number'),
     ("chat", chat(top_logprobs=21), 'field "top_logprobs": is not between 0 and 20'),
@@ -131,6 +135,7 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     ("chat", chat(store=True, user="me", seed=1, logprobs=True, top_logprobs=20)),
     ("chat", chat(temperature=2, top_p=0, n=2, max_completion_tokens=1, stop=["a"] * 4)),
     ("chat", chat(temperature=None, top_p=None, n=None, stop=None, metadata=None, max_tokens=None, tools=None)),
+    ("chat", chat(stream=False, stream_options=None)),
     ("chat", chat(field_of_next_week={"x": [1]}, reasoning_effort="utmost", service_tier="new")),
     ("chat", {"messages": [{"role": "oracle"}]}),
     ("chat", chat(metadata={str(n) * 32: "v" * 512 for n in range(10, 26)})),
@@ -212,10 +217,19 @@ def test_a_model_that_is_not_known_may_be_of_any_kind(endpoint: str, model: str,
     assert refusal(endpoint, body, model=model) == ""
 
 
-def test_a_reasoning_model_of_the_o_series_wants_max_completion_tokens() -> None:
-    assert "use max_completion_tokens" in refusal("chat", chat(max_tokens=5), model="o4-mini")
-    assert refusal("chat", chat(max_completion_tokens=5), model="o4-mini") == ""
-    assert refusal("chat", chat(max_tokens=5), model="gpt-6-luna") == ""
+@pytest.mark.parametrize(
+    "model", ["o1", "o4-mini", "gpt-5", "gpt-5-mini", "gpt-5-nano-2025-08-07", "gpt-5.1", "gpt-5.5-pro"]
+)
+def test_a_reasoning_model_wants_max_completion_tokens(model: str) -> None:
+    assert "use max_completion_tokens" in refusal("chat", chat(max_tokens=5), model=model)
+    assert refusal("chat", chat(max_completion_tokens=5, max_tokens=None), model=model) == ""
+
+
+@pytest.mark.parametrize(
+    "model", ["gpt-4.1", "gpt-5-chat-latest", "gpt-5.2-chat-latest", "gpt-5-search-api", "gpt-6-luna"]
+)
+def test_a_model_that_does_not_reason_or_is_not_known_may_take_max_tokens(model: str) -> None:
+    assert refusal("chat", chat(max_tokens=5), model=model) == ""
 
 
 def test_a_version_is_no_part_of_these_lanes_and_a_beta_is() -> None:

@@ -54,7 +54,19 @@ def test_loggers_of_the_standard_library_come_out_in_the_same_form(written: Line
     assert (line["event"], line["logger"]) == ("Connected to the broker", "celery.worker")
 
 
-@pytest.mark.parametrize("name", ["openai", "openai._base_client", "anthropic", "httpx2", "redis", "celery.app.trace"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "openai",
+        "openai._base_client",
+        "anthropic",
+        "google_genai._api_client",
+        "google.auth",
+        "httpx2",
+        "redis",
+        "celery.app.trace",
+    ],
+)
 def test_chatter_is_cut_even_when_a_library_turns_its_own_level_up(written: Lines, name: str) -> None:
     logger = logging.getLogger(name)
     before = logger.level

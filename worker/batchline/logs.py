@@ -21,7 +21,9 @@ from batchline.errors import BatchlineError
 LogFormat = Literal["json", "console"]
 
 _CONTENT = frozenset({"body", "messages", "prompt", "response", "answer"})
-_CHATTY = ("openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2", "redis", "kombu", "amqp", "asyncio")
+_SDKS = frozenset({"openai", "anthropic", "google", "google_genai"})
+"""Google's writes under a name of its own, and its authentication under that of the package."""
+_CHATTY = _SDKS | {"httpx", "httpx2", "httpcore", "httpcore2", "redis", "kombu", "amqp", "asyncio"}
 _CHATTY_CELERY = ("celery.app.trace", "celery.worker.strategy")
 """These tell of each task that was received and what it returned; the engine's own events say it better."""
 _QUIET_EXCEPTIONS = (BatchlineError, OSError, ImportError, NameError, AttributeError, TypeError, MemoryError)

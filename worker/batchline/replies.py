@@ -89,7 +89,10 @@ class Reply:
 
     @property
     def text(self) -> str | None:
-        """Return the answer's text for chat, responses, messages and completions; None for anything else."""
+        """Return the answer's text for chat, responses, messages, completions and generate; None where it has none.
+
+        What the model thought is left out. Of several answers to one request it is the first one's.
+        """
         return answer_text(self.response)
 
     def raise_for_status(self) -> Reply:
@@ -103,8 +106,8 @@ class Reply:
 def answer_text(response: Any) -> str | None:
     """Return the text of a provider's response body, decoded; None when its shape has none.
 
-    Source: the response objects of developers.openai.com/api/reference (chat, completions, responses) and
-    docs.claude.com/en/api/messages.
+    Source: the response objects of developers.openai.com/api/reference (chat, completions, responses),
+    docs.claude.com/en/api/messages and ai.google.dev/api/generate-content.
     """
     if not isinstance(response, Mapping):
         return None
@@ -115,6 +118,8 @@ def answer_text(response: Any) -> str | None:
         return _joined(parts, "output_text")
     if response.get("type") == "message":
         return _joined(response.get("content") or (), "text")
+    if response.get("candidates"):
+        return _candidate_text(response["candidates"][0])
     return None
 
 
@@ -126,4 +131,11 @@ def _choice_text(choice: Any) -> str | None:
 
 def _joined(parts: Any, kind: str) -> str | None:
     texts = [part["text"] for part in parts if part.get("type") == kind]
+    return "".join(texts) if texts else None
+
+
+def _candidate_text(candidate: Any) -> str | None:
+    # A candidate that was blocked has no content, and content that was cut off while the model thought has no parts.
+    content = candidate.get("content") or {}
+    texts = [part["text"] for part in content.get("parts") or () if "text" in part and not part.get("thought")]
     return "".join(texts) if texts else None

@@ -41,6 +41,7 @@ def _options(given: argparse.Namespace) -> Options:
         prompt_cache=given.prompt_cache,
         listing_lag_s=given.listing_lag,
         missing_file_delay_s=given.missing_file_delay,
+        gemini_file_delay_s=given.gemini_file_delay,
         fault_rates={action: rate for action in ACTIONS if (rate := getattr(given, f"fault_{action}"))},
         fault_routes=tuple(given.fault_route or defaults.fault_routes),
         fault_seconds=given.fault_seconds,
@@ -69,6 +70,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
         default=defaults.missing_file_delay_s,
         help="seconds until a batch without its input file fails",
     )
+    ready = "Gemini: seconds until batches can be made from an uploaded file"
+    parser.add_argument("--gemini-file-delay", type=float, default=0.0, metavar="SECONDS", help=ready)
     played = "the service that OpenAI's routes play"
     parser.add_argument("--dialect", choices=get_args(DialectName), default=defaults.dialect, help=played)
     cached = "OpenAI: a prompt reads the prefix that it shares with the one before it from a cache"

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from batchline.emulator.errors import ApiError
-from batchline.emulator.gemini_files import google_page, not_there, without_empty
+from batchline.emulator.gemini_files import google_page, not_active, not_there, without_empty
 from batchline.emulator.gemini_requests import Scan, scan, unknown_field
 from batchline.emulator.gemini_store import stamp
 from batchline.emulator.gemini_work import LIFE_S, GeminiWork, Given
@@ -222,8 +222,11 @@ def _write_lines(emulator: Emulator, source: dict[str, Any], lines: Path, *, emb
     name = _any(source, "fileName", "file_name")
     if isinstance(name, str):
         file_id = name.removeprefix("files/")
-        if emulator.gemini_files.get(file_id) is None:
+        record = emulator.gemini_files.get(file_id)
+        if record is None:
             raise not_there(file_id)
+        if record.active_at > emulator.clock():
+            raise not_active(file_id)
         os.link(emulator.gemini_files.path(file_id), lines)
         return f"files/{file_id}"
     wrapped = source.get("requests")

@@ -79,19 +79,19 @@ async def receive(emulator: Emulator, request: Request) -> Response:
     received = str(upload.received)
     if upload.file is None:
         return Response(b"", headers={"x-goog-upload-status": "active", "x-goog-upload-size-received": received})
-    return json_response({"file": upload.file.public()}, headers={"x-goog-upload-status": "final"})
+    return json_response({"file": upload.file.public(emulator.clock())}, headers={"x-goog-upload-status": "final"})
 
 
 async def list_files(emulator: Emulator, request: Request) -> Response:
     """List uploaded files, newest first."""
-    records = emulator.gemini_files.listed()
+    records, now = emulator.gemini_files.listed(), emulator.clock()
     page, token = google_page([record.id for record in records], request)
-    return json_response(without_empty({"files": [records[at].public() for at in page], "nextPageToken": token}))
+    return json_response(without_empty({"files": [records[at].public(now) for at in page], "nextPageToken": token}))
 
 
 async def get_file(emulator: Emulator, request: Request) -> Response:
     """Return one file's record."""
-    return json_response(_file(emulator, request, "GetFileRequest").public())
+    return json_response(_file(emulator, request, "GetFileRequest").public(emulator.clock()))
 
 
 async def delete_file(emulator: Emulator, request: Request) -> Response:
@@ -116,6 +116,12 @@ async def download(emulator: Emulator, request: Request) -> Response:
 def not_there(file_id: str) -> ApiError:
     """Return what a file answers that is not there: 403, not 404."""
     return ApiError(403, f"You do not have permission to access the File {file_id} or it may not exist.")
+
+
+def not_active(file_id: str) -> ApiError:
+    """Return what the create call of a batch answers whose file is still processed. The wording is of other calls' files."""
+    message = f"The File {file_id} is not in an ACTIVE state and usage is not allowed."
+    return ApiError(400, message, code="FAILED_PRECONDITION")
 
 
 def google_page(ids: Sequence[str], request: Request) -> tuple[range, str]:

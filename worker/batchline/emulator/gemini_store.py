@@ -24,7 +24,7 @@ _BASE = "https://generativelanguage.googleapis.com"
 
 
 class GeminiFile(msgspec.Struct, frozen=True):
-    """One file's record; times in unix seconds, `sha256` in hex."""
+    """One file's record; times in unix seconds, `sha256` in hex.  Batches can be made from it from `active_at` on."""
 
     id: str
     bytes: int
@@ -34,8 +34,9 @@ class GeminiFile(msgspec.Struct, frozen=True):
     mime_type: str
     sha256: str
     source: Literal["UPLOADED", "GENERATED"]
+    active_at: float = 0.0
 
-    def public(self) -> dict[str, Any]:
+    def public(self, now: float) -> dict[str, Any]:
         """Return Google's file object."""
         created = stamp(self.created_at)
         uri = f"{_BASE}/v1beta/files/{self.id}"
@@ -49,7 +50,7 @@ class GeminiFile(msgspec.Struct, frozen=True):
             "expirationTime": stamp(self.expires_at),
             "sha256Hash": base64.b64encode(bytes.fromhex(self.sha256)).decode(),
             "uri": uri,
-            "state": "ACTIVE",
+            "state": "ACTIVE" if self.active_at <= now else "PROCESSING",
             "source": self.source,
         }
         return {name: value for name, value in body.items() if value}
@@ -71,7 +72,9 @@ class Upload:
 class GeminiFiles:
     """The Gemini files of one emulator, in one directory."""
 
-    def __init__(self, directory: Path, clock: Callable[[], float], listing_lag_s: float = 0.0) -> None:
+    def __init__(
+        self, directory: Path, clock: Callable[[], float], listing_lag_s: float = 0.0, file_delay_s: float = 0.0
+    ) -> None:
         """Open `directory`, creating it if need be, with the files that an earlier emulator left there."""
         self._directory = directory / "gemini-files"
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -79,6 +82,7 @@ class GeminiFiles:
             left.unlink()
         self._clock = clock
         self._listing_lag_s = listing_lag_s
+        self._file_delay_s = file_delay_s
         self._listed_at: dict[str, float] = {}
         self._foreign: set[str] = set()
         self.uploads: dict[str, Upload] = {}
@@ -107,9 +111,12 @@ class GeminiFiles:
         now = self._clock()
         created = now if created_at is None else created_at
         life_s = UPLOADED_LIFE_S if source == "UPLOADED" else GENERATED_LIFE_S
+        active_at = created + self._file_delay_s if source == "UPLOADED" else created
         sha256 = _sha256(spooled)
         size = spooled.stat().st_size
-        record = GeminiFile(file_id, size, created, created + life_s, display_name, mime_type, sha256, source)
+        record = GeminiFile(
+            file_id, size, created, created + life_s, display_name, mime_type, sha256, source, active_at
+        )
         if foreign:
             self._foreign.add(file_id)
         elif self._listing_lag_s:

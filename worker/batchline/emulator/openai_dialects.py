@@ -1,13 +1,15 @@
 """How services that speak OpenAI's batch API differ from OpenAI: data, read by the `openai_*` modules.
 
 Sources: Azure: learn.microsoft.com/azure/ai-services/openai/how-to/batch.  Groq: console.groq.com/docs/batch and
-types/batch_create_params.py of its SDK.  vLLM stands for llm-d's batch gateway in front of it
+types/batch_create_params.py of its SDK; github.com/eigent-ai/eigent/issues/1827 (its 400 for a field).  vLLM stands for llm-d's batch gateway in front of it
 (github.com/llm-d/llm-d-batch-gateway, pull requests 121 and 222); which windows it takes is UNCERTAIN.
 """
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
+from batchline.emulator.errors import ApiError
 from batchline.emulator.options import DialectName, Options
 from batchline.emulator.prompts import CHAT, REQUIRED
 
@@ -22,7 +24,7 @@ class Dialect:
 
     `expires`: whether a batch ends with its window.  `empty_error_file`: there is always one.  `early_status` is
     shown in the first half of a batch's life, instead of OpenAI's.  `tells_unrun`: the error file has a line for
-    every request that was not run, and a batch can break off in its middle.
+    every request that was not run, and a batch can break off in its middle.  `unsupported`: fields of OpenAI's bodies that are refused.
     """
 
     root: str = ""
@@ -35,6 +37,7 @@ class Dialect:
     empty_error_file: bool = False
     early_status: str | None = None
     tells_unrun: bool = False
+    unsupported: tuple[str, ...] = ()
 
     @property
     def create_fields(self) -> frozenset[str]:
@@ -46,6 +49,12 @@ class Dialect:
         """The documented fields of an upload beside the file."""
         more = {"expires_after[anchor]", "expires_after[seconds]"} if self.lives_s else set()
         return frozenset({"purpose", *more})
+
+    def check_body(self, body: dict[str, Any]) -> None:
+        """Refuse a request with a field that the service does not take."""
+        for name in self.unsupported:
+            if name in body:
+                raise ApiError(400, f"property '{name}' is unsupported")
 
     def window_s(self, window: str) -> int | None:
         """Return a completion window in seconds; None when the service does not offer it."""
@@ -66,7 +75,12 @@ DIALECTS: dict[DialectName, Dialect] = {
         root="/openai", lives_s=(1_209_600, 2_592_000), max_requests=100_000, expires=False, empty_error_file=True
     ),
     "groq": Dialect(
-        root="/openai", endpoints=(CHAT,), windows_h=(24, 7 * 24), lives_s=None, max_file_bytes=100_000_000
+        root="/openai",
+        endpoints=(CHAT,),
+        windows_h=(24, 7 * 24),
+        lives_s=None,
+        max_file_bytes=100_000_000,
+        unsupported=("prompt_cache_key",),
     ),
     "vllm": Dialect(windows_h=(1, 30 * 24), early_status="queued", tells_unrun=True),
 }

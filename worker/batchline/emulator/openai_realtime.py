@@ -11,6 +11,7 @@ from batchline.emulator.answers import answer
 from batchline.emulator.bill import Tally
 from batchline.emulator.errors import ApiError
 from batchline.emulator.faults import Fate
+from batchline.emulator.openai_dialects import dialect_of
 from batchline.emulator.openai_work import REFUSED, SERVER_ERROR
 from batchline.emulator.prompts import REQUIRED, read_prompt
 from batchline.emulator.routing import Handler, route
@@ -39,6 +40,7 @@ def _handler(endpoint: str) -> Handler:
                 raise ApiError(400, message, code="missing_required_parameter", param=name)
         if body.get("stream"):
             raise ApiError(400, "The emulator does not stream answers.", code="unsupported_value", param="stream")
+        dialect_of(emulator.options).check_body(body)
         prompt = read_prompt(endpoint, body, emulator.options.bytes_per_token)
         tally = Tally()
         call_id = f"req_{secrets.token_hex(12)}"

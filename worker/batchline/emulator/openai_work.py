@@ -140,6 +140,7 @@ class OpenAIWork:
         body, custom_id = request["body"], request["custom_id"]
         tally = outcome.tallies.setdefault(str(model_of(given.endpoint, body)), Tally())
         try:
+            running.dialect.check_body(body)
             prompt = read_prompt(given.endpoint, body, self.emulator.options.bytes_per_token)
         except ApiError as error:
             running.fail(tally, custom_id, error)

@@ -15,7 +15,7 @@ ACTIONS: tuple[Action, ...] = get_args(Action)
 
 _TIMES = (
     *("latency_s", "validation_delay_s", "cancel_delay_s"),
-    *("listing_lag_s", "missing_file_delay_s", "fault_seconds"),
+    *("listing_lag_s", "missing_file_delay_s", "fault_seconds", "gemini_file_delay_s"),
 )
 
 
@@ -47,6 +47,7 @@ class Options:
     of a job of which some requests failed (None: succeeded).  `gemini_cancelled_results`: a cancelled job has, and
     bills, what it had done.  `gemini_echo_metadata` and `gemini_shuffle_inline`: whether inline answers carry their
     request's metadata, and whether they lose their order.  `gemini_error_code`: gRPC code of requests that fail.
+    `gemini_file_delay_s`: an uploaded file is PROCESSING that long, and no batch can be made from it until then.
     """
 
     latency_s: float = 2.0
@@ -80,6 +81,7 @@ class Options:
     gemini_echo_metadata: bool = True
     gemini_shuffle_inline: bool = False
     gemini_error_code: int = 13
+    gemini_file_delay_s: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""

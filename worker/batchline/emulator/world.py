@@ -27,7 +27,7 @@ class Emulator:
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.scratch.mkdir(parents=True)
         self.files = FileStore(self._dir, clock, options.listing_lag_s)
-        self.gemini_files = GeminiFiles(self._dir, clock, options.listing_lag_s)
+        self.gemini_files = GeminiFiles(self._dir, clock, options.listing_lag_s, options.gemini_file_delay_s)
         self.bill = Bill()
         self.fates = Fates(options)
         self.transport_faults = TransportFaults(options)

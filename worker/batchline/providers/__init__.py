@@ -1,28 +1,28 @@
-"""The providers: the only room that knows an SDK. A new one is one file beside this one and one line in ``PROVIDERS``.
+"""The providers: the only room that knows an SDK. A new one is one file beside this one and its line in ``PROVIDERS``.
 
+The name there is the one that it has in the settings (``ProviderKind``); docs/providers.md says how one is added.
 Importing this imports no SDK; that is left to the first call, since SDKs load slowly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from batchline.budgets import Limit
 from batchline.errors import UsageError
 from batchline.providers.anthropic import AnthropicProvider
 from batchline.providers.gemini import GeminiProvider
 from batchline.providers.openai import OpenAIProvider
-from batchline.providers.protocol import AccountAccess, Facts, Options, Provider
+from batchline.providers.protocol import AccountAccess, Facts, Known, Options, Provider
 from batchline.settings import Account
 
-Kind = type[OpenAIProvider | AnthropicProvider | GeminiProvider]
-
-PROVIDERS: Mapping[str, Kind] = {
+PROVIDERS: Mapping[str, type[Known]] = {
     "openai": OpenAIProvider,
     "anthropic": AnthropicProvider,
     "gemini": GeminiProvider,
 }
 
-__all__ = ["PROVIDERS", "Facts", "facts", "facts_of", "make_provider", "options_of"]
+__all__ = ["PROVIDERS", "Facts", "budgets_of", "facts", "facts_of", "make_provider", "options_of"]
 
 
 def facts(kind: str, options: Options = Options()) -> Facts:  # noqa: B008 - frozen
@@ -33,6 +33,16 @@ def facts(kind: str, options: Options = Options()) -> Facts:  # noqa: B008 - fro
 def facts_of(account: Account) -> Facts:
     """Return what is true of an account, without calling its provider."""
     return facts(account.provider, options_of(account))
+
+
+def budgets_of(account: Account) -> Sequence[Limit]:
+    """Return an account's budgets, of which the first that matches a model counts: its own, then those that its provider documents.
+
+    What its own say of one model thus takes nothing from the others. An empty list of its own is for no budget at all.
+    """
+    if account.budgets is not None and not account.budgets:
+        return ()
+    return (*(account.budgets or ()), *facts_of(account).budgets)
 
 
 def options_of(account: Account) -> Options:
@@ -54,7 +64,7 @@ def make_provider(kind: str, access: AccountAccess) -> Provider:
     return _provider(kind)(access)
 
 
-def _provider(kind: str) -> Kind:
+def _provider(kind: str) -> type[Known]:
     try:
         return PROVIDERS[kind]
     except KeyError:

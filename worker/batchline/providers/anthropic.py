@@ -195,11 +195,12 @@ class AnthropicProvider:
 
         Anthropic's batches carry no tag, so none of them is proven.
         """
-        oldest_s = job.intent_ms / 1000 - LIST_MARGIN_S
+        oldest_ms = max(1, job.intent_ms - LIST_MARGIN_S * 1000)
         candidates: list[Created] = []
         for page in self._pages():
-            young = [b for b in page if b.created_at is not None and b.created_at.timestamp() >= oldest_s]
-            candidates += [created_of(b) for b in young if progress_of(b).total == job.rows]
+            young = [b for b in page if created_of(b).created_ms >= oldest_ms]
+            # Where no number is told it may be as many.
+            candidates += [created_of(b) for b in young if progress_of(b).total in {0, job.rows}]
             if not young:
                 break
         return Found(candidates=tuple(candidates))
@@ -207,7 +208,7 @@ class AnthropicProvider:
     def recent(self, since_ms: int) -> Iterator[Listed]:
         """List the account's batches created since then, newest first; Anthropic's carry no tag."""
         for page in self._pages():
-            young = [b for b in page if b.created_at is not None and b.created_at.timestamp() * 1000 >= since_ms]
+            young = [b for b in page if created_of(b).created_ms >= max(1, since_ms)]
             yield from (listed_of(batch) for batch in young)
             if not young:
                 return
@@ -221,18 +222,19 @@ class AnthropicProvider:
         return iter(())
 
     def _pages(self) -> Iterator[list[Batch]]:
-        after: str | None = None
+        after = ""
         more, seen = True, Pages()
         while more:
             query: dict[str, object] = {"limit": 100} | ({"after_id": after} if after else {})
             with self._calling("find") as client:
                 answer = client.messages.batches.with_raw_response.list(extra_query=query)
                 page = PAGE.decode(answer.http_response.content)
-            if not seen.brings_news(each.id for each in page.data):
+            batches = page.data or []
+            if not seen.brings_news(each.id for each in batches):
                 return
-            yield page.data
-            after = page.last_id or (page.data[-1].id if page.data else None)
-            more = page.has_more and seen.goes_on(after)
+            yield batches
+            after = page.last_id or (batches[-1].id if batches else "")
+            more = bool(page.has_more) and seen.goes_on(after)
 
     def poll(self, provider_id: str) -> Progress:
         """Ask how a batch is doing."""
@@ -250,7 +252,10 @@ class AnthropicProvider:
     def _results_path(self, provider_id: str, url: str) -> str:
         """Return the results' address; a foreign host does not get our key (behind a gateway the URL names the origin)."""
         ours = urlsplit(self._base_url)
-        theirs = urlsplit(url)
+        try:
+            theirs = urlsplit(url)
+        except ValueError:  # what it tells is no address; its own is known all the same
+            return f"{_BATCHES}/{provider_id}/results"
         same = (ours.scheme, ours.netloc) == (theirs.scheme, theirs.netloc)
         return url if same else f"{_BATCHES}/{provider_id}/results"
 
@@ -331,7 +336,7 @@ class AnthropicProvider:
             max_retries=0,
             timeout=timeouts(READ_S),
             default_headers={"anthropic-version": VERSION},
-            http_client=line_of(anthropic.DefaultHttpxClient),
+            http_client=line_of(anthropic.DefaultHttpxClient, self._clock),
         )
 
 

@@ -6,14 +6,15 @@ Source: platform.claude.com/docs/en/build-with-claude/batch-processing and the A
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
 from batchline.providers.failures import read_error
 from batchline.providers.lines import BadLine, decode_line, is_told
 from batchline.providers.protocol import BatchOutcome, Created, Listed, Progress, Result, ResultKind
-from batchline.requests import Usage
+from batchline.providers.shapes import Count, Text, mend, shaped, unix_ms
+from batchline.requests import TokenCount, Usage
 
 # Refusals of the request itself; all other errors may be sent again ("can be retried directly"), and those of key, rights
 # and money are the account's, not the request's.
@@ -21,11 +22,11 @@ _REJECTED = frozenset({"invalid_request_error", "not_found_error", "request_too_
 
 
 class _Counts(msgspec.Struct, frozen=True):
-    processing: int = 0
-    succeeded: int = 0
-    errored: int = 0
-    canceled: int = 0
-    expired: int = 0
+    processing: Count = 0
+    succeeded: Count = 0
+    errored: Count = 0
+    canceled: Count = 0
+    expired: Count = 0
 
     @property
     def done(self) -> int:
@@ -35,22 +36,28 @@ class _Counts(msgspec.Struct, frozen=True):
 class Batch(msgspec.Struct, frozen=True):
     """The message batch object. All counts but ``processing`` stay 0 until the whole batch has ended."""
 
-    id: str
-    processing_status: str
-    request_counts: _Counts
+    id: Text
+    processing_status: Text
+    request_counts: msgspec.Raw = msgspec.Raw()
     created_at: datetime | None = None
     expires_at: datetime | None = None
     ended_at: datetime | None = None
     cancel_initiated_at: datetime | None = None
-    results_url: str | None = None
+    results_url: Text = ""
+
+    def __post_init__(self) -> None:
+        mend(self, "id", "processing_status", "results_url")
 
 
 class BatchPage(msgspec.Struct, frozen=True):
     """One page of the list of batches, newest first."""
 
-    data: list[Batch]
-    has_more: bool = False
-    last_id: str | None = None
+    data: list[Batch] | None
+    has_more: bool | None = None
+    last_id: Text = ""
+
+    def __post_init__(self) -> None:
+        mend(self, "last_id")
 
 
 class _Outcome(msgspec.Struct, frozen=True):
@@ -65,10 +72,10 @@ class _Line(msgspec.Struct, frozen=True):
 
 
 class _Tokens(msgspec.Struct, frozen=True):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
+    input_tokens: TokenCount | None = None
+    output_tokens: TokenCount | None = None
+    cache_creation_input_tokens: TokenCount | None = None
+    cache_read_input_tokens: TokenCount | None = None
 
 
 class _Iteration(_Tokens, frozen=True):
@@ -83,6 +90,7 @@ class _Message(msgspec.Struct, frozen=True):
     usage: _Usage | None = None
 
 
+_COUNTS = msgspec.json.Decoder(_Counts)
 _BATCH = msgspec.json.Decoder(Batch)
 PAGE = msgspec.json.Decoder(BatchPage)
 _LINE = msgspec.json.Decoder(_Line)
@@ -115,7 +123,7 @@ def progress_of(batch: Batch) -> Progress:
     outcome: BatchOutcome | None = None
     if batch.processing_status == "ended":
         outcome = "cancelled" if batch.cancel_initiated_at else "completed"
-    counts = batch.request_counts
+    counts = shaped(batch.request_counts, _COUNTS) or _Counts()
     return Progress(
         provider_id=batch.id,
         status=batch.processing_status,
@@ -134,7 +142,8 @@ def progress_of(batch: Batch) -> Progress:
 def usage_of(body: bytes | msgspec.Raw) -> Usage | None:
     """Return the tokens that a message counts; ``input_tokens`` there leaves out what was written to or read from caches.
 
-    What compactions used stands beside the sums, not in them. Source: platform.claude.com/docs/en/build-with-claude/compaction
+    None where the shape is not known, or a count is absurd. What compactions used stands beside the sums, not in them.
+    Source: platform.claude.com/docs/en/build-with-claude/compaction
     """
     try:
         usage = _MESSAGE.decode(body).usage
@@ -150,7 +159,7 @@ def usage_of(body: bytes | msgspec.Raw) -> Usage | None:
         output_tokens=sum(each.output_tokens or 0 for each in every),
         cache_read_tokens=read,
         cache_write_tokens=write,
-    )
+    ).believed()
 
 
 def parse_result(line: bytes) -> Result:
@@ -180,4 +189,7 @@ def _errored(custom_id: str, error: msgspec.Raw, size: int) -> Result:
 
 
 def _ms(moment: datetime | None) -> int:
-    return int(moment.timestamp() * 1000) if moment else 0
+    try:
+        return unix_ms((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) if moment else 0
+    except OverflowError:
+        return 0

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from batchline.errors import Ambiguous, KeyRefused, NotFound, Permanent, ProviderError, Retryable
-from batchline.providers.lines import BadLine
+from batchline.providers.lines import LineTooLong
 from batchline.providers.protocol import AccountAccess
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ READ_S = 60.0
 MAX_QUOTED = 300
 _DAY_S = 86_400.0
 
+_UNREADABLE = (msgspec.DecodeError, ValueError, OverflowError, RecursionError)
+"""What reading an answer raises that is not as promised: not JSON or cut off, no id, no time, nested too deeply."""
 _SDKS = frozenset({"openai", "anthropic", "google"})
+"""The SDKs' packages, whose exceptions are failures of a call and not of ours. A new one is made quiet in logs.py, too."""
 _ASK_LATER = frozenset({408, 409, 429})
 _NO_MONEY = frozenset({"billing_error", "billing_hard_limit_reached"})
 _BAD_KEY = frozenset({"API_KEY_INVALID", "API_KEY_EXPIRED"})
@@ -83,7 +86,7 @@ def read_error(body: bytes | msgspec.Raw) -> Told:
     """
     try:
         read = _ENVELOPE.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Told()
     envelope = next(iter(read), _Envelope()) if isinstance(read, list) else read
     found = envelope.error
@@ -174,7 +177,7 @@ def translated(rules: CallRules, *, now: Callable[[], float] = time.time) -> Ite
         response = _first(exc, lambda e: getattr(e, "response", None))
         if isinstance(response, httpx2.Response):
             raise refused(rules, response.status_code, response.headers, _content(response), now()) from None
-        if isinstance(exc, msgspec.DecodeError | UnicodeDecodeError | BadLine):
+        if isinstance(exc, _UNREADABLE) and not isinstance(exc, OSError | LineTooLong):
             raise _lost(rules, "unreadable_answer", "its answer is not what the provider promises") from None
         cause = _first(exc, lambda e: e if _transport(e) else None)
         if cause is None and type(exc).__module__.partition(".")[0] not in _SDKS:
@@ -211,6 +214,8 @@ def refused(rules: CallRules, status: int, headers: Mapping[str, str], body: byt
     elif (rules.call in _SENDING and status in _NOBODY_HOME) or (rules.call == "call" and is_nobody_home(status, told)):
         text = f"{head}; there is no such API at the account's base_url, set it right; requests wait until then"
         kind = Retryable
+    elif is_nobody_home(status, told):  # it stays a 404, by which alone no batch is given up
+        text = f"{head}; there is no such API at the account's base_url, set it right"
     waits_s = retry_after_s(headers, now)
     return kind(
         text,

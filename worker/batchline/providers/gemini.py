@@ -31,6 +31,7 @@ from batchline.providers.gemini_lines import (
     row,
     usage_of,
 )
+from batchline.providers.gemini_ready import Uploaded, parse_uploaded, wait_until_ready
 from batchline.providers.gemini_wire import (
     EXPIRES_MS,
     FILE_PAGE,
@@ -42,7 +43,9 @@ from batchline.providers.gemini_wire import (
     created_of,
     file_name,
     inline_items,
+    list_path,
     listed_of,
+    model_path,
     parse_operation,
     parse_page,
     progress_of,
@@ -103,7 +106,6 @@ BUDGETS = (
 LIST_MARGIN_S = 300
 """How much older than the intent a batch may look, in seconds, and still be ours: the clocks differ."""
 
-_PAGE = 100
 _RESULTS_READ_S = 120.0
 _BAD_REQUEST = 400
 _FORBIDDEN = 403
@@ -127,10 +129,12 @@ class GeminiProvider:
         *,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._access = access
         self._now = now
         self._clock = clock
+        self._sleep = sleep
         self.limits = self.facts(access.options).limits
         self._keyed: Keyed[Connection] = Keyed(access, self._build)
 
@@ -159,13 +163,35 @@ class GeminiProvider:
         return row(custom_id, body)
 
     def upload(self, rows: BinaryIO, job: Job) -> str | None:
-        """Upload the rows and return the file's name, in 8 MB of memory; None where they will go in the create call."""
+        """Upload the rows and return the file's name, in 8 MB of memory; None where they will go in the create call.
+
+        Returns once Gemini has processed the file (see gemini_ready.py). ``rows`` is read now and then until then: whoever
+        watches over it can break the wait off.
+        """
         if self._access.options.inline and _fits_inline(rows, job):
             return None
         rows.seek(0)
         name = file_name(job.batch_id, job.nonce)
         with self._calling("upload") as http:
-            return http.upload(rows, display_name=name)
+            file = http.upload(rows, display_name=name)
+        try:
+            wait_until_ready(
+                file,
+                lambda: self._uploaded(file.name),
+                account=self._access.name,
+                clock=self._clock,
+                sleep=self._sleep,
+                check=lambda: rows.seek(0, io.SEEK_END) and rows.read(1),
+            )
+        except ProviderError:
+            with contextlib.suppress(ProviderError):
+                self.delete_file(file.name)
+            raise
+        return file.name
+
+    def _uploaded(self, name: str) -> Uploaded:
+        with self._calling("upload") as http:
+            return parse_uploaded(http.ask("get", quote(name)))
 
     def create(self, rows: BinaryIO, job: Job, *, timeout_s: float) -> Created:
         """Create the batch, from its file or with its rows inside (40 MB of memory): one POST, over within ``timeout_s``.
@@ -178,7 +204,7 @@ class GeminiProvider:
         sending, answering = (0.15, 0.75) if job.input_ref else (0.5, 0.4)
         brief_s = timeout_s * 0.1
         limits = timeouts(timeout_s * answering, connect_s=min(CONNECT_S, brief_s), write_s=brief_s)
-        path = _path(ENDPOINTS[job.endpoint].path, job.model)
+        path = model_path(ENDPOINTS[job.endpoint].path, job.model)
         body = Fenced(create_body(rows, job))
         with self._calling("create", Ambiguous, Ambiguous, complete=lambda: body.complete) as http:
             body.begin(self._clock, leave_s=timeout_s * sending, total_s=timeout_s, send_by=job.send_by)
@@ -233,7 +259,7 @@ class GeminiProvider:
         token, more, seen = "", True, Pages()
         while more:
             with self._calling("find") as http:
-                page, token = parse_page(http.ask("get", _listed("batches", token)))
+                page, token = parse_page(http.ask("get", list_path("batches", token)))
             if not seen.brings_news(each.name for each in page):
                 return
             yield page
@@ -275,7 +301,7 @@ class GeminiProvider:
         token, more, seen = "", True, Pages()
         while more:
             with self._calling(call) as http:
-                page = FILE_PAGE.decode(http.ask("get", _listed("files", token)))
+                page = FILE_PAGE.decode(http.ask("get", list_path("files", token)))
             if not seen.brings_news(each.name for each in page.files):
                 return
             yield page
@@ -327,7 +353,7 @@ class GeminiProvider:
             from google.genai import errors  # noqa: PLC0415
 
             try:
-                answer = http.ask("post", _path(path, lane.model), body, total_s=timeout_s)
+                answer = http.ask("post", model_path(path, lane.model), body, total_s=timeout_s)
             except errors.APIError as exc:
                 refused = rejected(exc.code, exc.response.content)
                 if refused is None:
@@ -370,12 +396,3 @@ class GeminiProvider:
 def _fits_inline(rows: BinaryIO, job: Job) -> bool:
     few = job.endpoint != "embed" or job.rows <= INLINE_EMBEDS
     return few and inline_size(rows.seek(0, io.SEEK_END), job.rows) <= INLINE_BYTES
-
-
-def _path(pattern: str, model: str) -> str:
-    full = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
-    return quote(full) + pattern.removeprefix("models/{model}")
-
-
-def _listed(what: str, token: str) -> str:
-    return f"{what}?pageSize={_PAGE}" + (f"&pageToken={quote(token, safe='')}" if token else "")

@@ -16,6 +16,8 @@ from google import genai
 from google.genai import types
 
 from batchline.providers.failures import READ_S, timeouts
+from batchline.providers.gemini_lines import Status
+from batchline.providers.gemini_ready import Uploaded
 from batchline.providers.lines import BadLine
 from batchline.providers.transport import Line
 
@@ -77,20 +79,21 @@ class Connection:
         with closing(self._opened("get", path, b"", timeouts(read_s), DOWNLOAD_S)) as response:
             yield from response.iter_bytes()
 
-    def upload(self, rows: BinaryIO, *, display_name: str) -> str:
-        """Upload a file of rows, from where it stands, and return its name ("files/…"). Streams: 8 MB at a time.
+    def upload(self, rows: BinaryIO, *, display_name: str) -> Uploaded:
+        """Upload a file of rows, from where it stands, and return what became of it. Streams: 8 MB at a time.
 
         Raises BadLine as well, where Google's answers are not as promised.
         """
         options = types.HttpOptions(base_url=self._base_url, api_version=API_VERSION, timeout=int(UPLOAD_S * 1000))
         config = types.UploadFileConfig(display_name=display_name, mime_type="jsonl", http_options=options)
         try:
-            name = self._client.files.upload(file=cast("Any", rows), config=config).name
+            file = self._client.files.upload(file=cast("Any", rows), config=config)
         except (KeyError, TypeError, ValueError):  # what the SDK raises where a header or a field is missing
-            name = None
-        if not name:
+            file = types.File()
+        if not file.name:
             raise BadLine("without the file's name")
-        return name
+        error = Status(code=file.error.code, message=file.error.message) if file.error else Status()
+        return Uploaded(name=file.name, state=file.state.value if file.state else "", error=error)
 
     def _opened(
         self, method: str, path: str, content: bytes, limits: httpx2.Timeout, total_s: float

@@ -14,7 +14,7 @@ import msgspec
 from batchline.providers.failures import MAX_QUOTED
 from batchline.providers.lines import BadLine, Unassigned, decode_line, is_told
 from batchline.providers.protocol import Result, ResultKind
-from batchline.requests import Usage
+from batchline.requests import TokenCount, Usage
 
 CODES = (
     "OK",
@@ -83,7 +83,7 @@ class Status(msgspec.Struct, frozen=True):
 OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _STATUS = msgspec.json.Decoder(Status, strict=False)
 _TEXT = msgspec.json.Decoder(str | int)
-_COUNT = msgspec.json.Decoder(int, strict=False)
+_COUNT = msgspec.json.Decoder(TokenCount, strict=False)
 _NO_RAW = msgspec.Raw()
 
 
@@ -223,19 +223,20 @@ def read_status(raw: msgspec.Raw) -> Status:
 
 
 def usage_of(body: bytes | msgspec.Raw) -> Usage | None:
-    """Return the tokens that an answer counts; None where it has some and does not tell how many.
+    """Return the tokens that an answer counts; None where it has some and does not tell how many, or tells what is absurd.
 
     What was read from a cache is among the prompt's tokens, thoughts are paid as output, and what tools brought as input.
     """
     try:
         told = fields(body)
-        if "usageMetadata" in told:
-            return _counted(fields(told["usageMetadata"]))
-        if "tokenCount" in told:
+        counts = fields(told.get("usageMetadata", _NO_RAW))
+        if "promptTokenCount" in counts:
+            return _counted(counts).believed()
+        if "tokenCount" in told:  # an embedding may have only this
             return Usage(input_tokens=_COUNT.decode(told["tokenCount"]))
     except msgspec.DecodeError:
         return None
-    return None if "embedding" in told or "embeddings" in told else Usage()
+    return None if told.keys() & {"usageMetadata", "embedding", "embeddings"} else Usage()
 
 
 def _counted(told: Mapping[str, msgspec.Raw]) -> Usage:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, BinaryIO
+from urllib.parse import quote
 
 import msgspec
 
@@ -39,7 +40,14 @@ _ENDED: Mapping[str, BatchOutcome] = {
 }
 _STATE = re.compile(r"(?:BATCH|JOB)_STATE_")
 """The reference says BATCH_STATE_*, samples in the guide JOB_STATE_*."""
+_RUNNING = frozenset({"PENDING", "RUNNING", "QUEUED", "CANCELLING", "PAUSED", "UPDATING"})
+"""What the reference, or the SDK's JobState, says of one that has not ended."""
 _BUSY = "RESOURCE_EXHAUSTED"
+_NOT_FOUND = frozenset({"NOT_FOUND", "404"})
+_NO_ROWS_FAULT = frozenset({"PERMISSION_DENIED", "403", "FAILED_PRECONDITION"}) | _NOT_FOUND
+_OF_A_ROW = re.compile(r"cached ?content|\bfiles/|\bfile [a-z0-9]{12}\b", re.IGNORECASE)
+"""What an error names that is about a row's own reference, unless it is the batch's file."""
+_PAGE = 100
 _NO_RAW = msgspec.Raw()
 _DONE = msgspec.json.Decoder(bool)
 _RAW = msgspec.json.Decoder(msgspec.Raw)
@@ -73,12 +81,15 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def outcome(self) -> BatchOutcome | None:
-        """Return how it ended, None while it runs. A state that is not known counts as running, unless it says "done"."""
+        """Return how it ended, None while it runs. A state that is not known counts as running, unless it says "done".
+
+        Then it has ended, even where nothing else is told: it would run for ever otherwise.
+        """
         has_results = bool(self.results_file) or is_told(self.inline)
         outcome = _ENDED.get(self.state)
         if outcome is None and self.done and self.error:
             outcome = "cancelled" if self.error.kind == "cancelled" else "failed"
-        elif outcome is None and self.done and has_results:
+        elif outcome is None and self.done and (has_results or self.state not in _RUNNING):
             outcome = "completed"
         # What has results was run, so it was not refused: those rows are answered, the rest goes again.
         return "completed" if outcome == "failed" and has_results else outcome
@@ -142,7 +153,21 @@ def _read(decoder: msgspec.json.Decoder[Any], told: Mapping[str, msgspec.Raw], n
 
 def _ms(told: Mapping[str, msgspec.Raw], name: str) -> int:
     moment = _read(_MOMENT, told, name, None)
-    return int(moment.timestamp() * 1000) if moment else 0
+    try:
+        return int(moment.timestamp() * 1000) if moment else 0
+    except (ValueError, OverflowError):  # a time without a zone at the edge of what there is
+        return 0
+
+
+def model_path(pattern: str, model: str) -> str:
+    """Return the path of a call to a model, below the API's version."""
+    full = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
+    return quote(full) + pattern.removeprefix("models/{model}")
+
+
+def list_path(what: str, token: str) -> str:
+    """Return the path of a page of a list, below the API's version."""
+    return f"{what}?pageSize={_PAGE}" + (f"&pageToken={quote(token, safe='')}" if token else "")
 
 
 def parse_page(content: bytes) -> tuple[list[Operation], str]:
@@ -185,34 +210,63 @@ def listed_of(operation: Operation) -> Listed:
 
 
 def progress_of(operation: Operation) -> Progress:
-    """Return how a batch is doing. Of one that expired there is nothing to read, whatever was run."""
+    """Return how a batch is doing. Whatever results an ended one has are read.
+
+    One that has none may not have run, where it expired, failed or was cancelled. Where it says that all went well they are
+    asked for again, for a while: it counts as run by as many rows as it tells of, by one at least.
+    """
     outcome = operation.outcome
     ran = operation.succeeded + operation.failed
     refs: tuple[str, ...] = ()
-    if outcome in {"completed", "cancelled"}:
+    if outcome is not None:
         refs = tuple(
             ref for ref in (operation.results_file, operation.name if is_told(operation.inline) else "") if ref
         )
+    if outcome is not None and not refs:
+        ran = max(ran, operation.total, 1) if outcome == "completed" else 0
+    refusal = _refusal_of(operation) if outcome == "failed" else None
     return Progress(
         provider_id=operation.name,
         status=operation.state,
         outcome=outcome,
-        refusal=_refusal_of(operation) if outcome == "failed" else None,
+        refusal=refusal,
         total=operation.total,
-        done=ran,
-        ran=0 if outcome in {"expired", "cancelled"} and not refs else ran,
+        done=operation.succeeded + operation.failed,
+        ran=ran,
         created_ms=operation.created_ms,
         expires_ms=_expires_ms(operation),
         ended_ms=operation.ended_ms,
         results=refs,
+        reason=_told(operation.error or Status()) if outcome == "failed" and not refusal else "",
     )
 
 
-def _refusal_of(operation: Operation) -> Refusal:
+def _refusal_of(operation: Operation) -> Refusal | None:
+    """Return why a failed batch was refused; None where Google broke down over it: nothing in it is at fault."""
     error = operation.error or Status()
-    message = (error.message or "no reason was told")[:MAX_QUOTED]
-    busy = error.name == _BUSY or error.code == 429
-    return Refusal(scope="busy" if busy else "unknown", code=error.name or "failed", message=message)
+    if not (error.name or error.message):
+        return Refusal(scope="untold", code="failed", message="no reason was told")
+    message = (error.message or error.name)[:MAX_QUOTED]
+    if error.name == _BUSY or error.code == 429:
+        return Refusal(scope="busy", code=_BUSY, message=message)
+    if error.name and error.kind != "rejected":
+        return None
+    if error.name in _NOT_FOUND and "model" in message:
+        return Refusal(scope="unknown", code="model_not_found", message=message)
+    if error.name in _NO_ROWS_FAULT and _is_about_the_batch(operation, message):
+        gone = operation.input_file and error.name != "FAILED_PRECONDITION"
+        return Refusal(scope="busy", code="invalid_file" if gone else error.name, message=message)
+    return Refusal(scope="unknown", code=error.name or "failed", message=message)
+
+
+def _told(error: Status) -> str:
+    return f"{error.name}: {error.message}"[:MAX_QUOTED] if error.message else error.name
+
+
+def _is_about_the_batch(operation: Operation, message: str) -> bool:
+    """Whether an error is about the batch's own file, or about nothing that a row could have named."""
+    own = operation.input_file.removeprefix("files/")
+    return bool(own and own in message) or not _OF_A_ROW.search(message)
 
 
 def _expires_ms(operation: Operation) -> int:

@@ -14,6 +14,9 @@ import msgspec
 
 T = TypeVar("T")
 
+_MARK = b"\xef\xbb\xbf"
+"""What some write before the first line to say that it is UTF-8."""
+
 MAX_LINE_BYTES = 256 * 1024 * 1024
 """Longest line that is held in memory. The largest answer known is an embedding of 2,048 inputs with 3,072 dimensions each,
 about 130 MiB where every digit is written out."""
@@ -42,10 +45,13 @@ class Unassigned(BadLine):
 
 
 def split_lines(chunks: Iterable[bytes], *, max_bytes: int = MAX_LINE_BYTES) -> Iterator[bytes]:
-    """Yield the lines of a byte stream without their line feeds; the last one needs none. Raises LineTooLong."""
+    """Yield the lines of a byte stream without their line feeds; the last one needs none. Raises LineTooLong.
+
+    A byte order mark at its beginning is none of the first line's.
+    """
     held: list[bytes] = []
     size = 0
-    for chunk in chunks:
+    for chunk in _unmarked(chunks):
         *lines, rest = chunk.split(b"\n")
         for line in lines:
             if held:
@@ -61,6 +67,16 @@ def split_lines(chunks: Iterable[bytes], *, max_bytes: int = MAX_LINE_BYTES) -> 
                 raise LineTooLong(f"a line is longer than {max_bytes} bytes")
     if held:
         yield b"".join(held)
+
+
+def _unmarked(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    rest, head = iter(chunks), b""
+    for chunk in rest:
+        head += chunk
+        if len(head) >= len(_MARK):
+            break
+    yield head.removeprefix(_MARK)
+    yield from rest
 
 
 def _bounded(line: bytes, max_bytes: int) -> bytes:
@@ -81,6 +97,8 @@ def decode_line(line: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         return decoder.decode(line)
     except UnicodeDecodeError:
         raise BadLine("not UTF-8") from None
+    except RecursionError:
+        raise BadLine("nested too deeply to be read") from None
     except msgspec.DecodeError as exc:
         whole = mend_surrogates(line)
         if whole == line:

@@ -53,9 +53,9 @@ from batchline.providers.presets import (
     BASE_URL,
     OPENAI,
     expiry_of,
-    is_elsewhere,
     preset_of,
     priced_by,
+    takes_cache_key,
     window_of,
     window_s,
 )
@@ -75,6 +75,7 @@ from batchline.providers.protocol import (
     Storage,
     Upload,
 )
+from batchline.settings.services import is_elsewhere
 
 if TYPE_CHECKING:
     import openai
@@ -144,6 +145,7 @@ class OpenAIProvider:
             storage_bytes=preset.storage_bytes,
             window_s=window_s(options.preset, options.completion_window),
             window_ends_it=preset.lasts_s is None,
+            cache_key=takes_cache_key(options),
         )
 
     def render(self, custom_id: str, endpoint: str, body: bytes) -> bytes:
@@ -243,7 +245,7 @@ class OpenAIProvider:
                 return PAGE.decode(client.batches.with_raw_response.list(extra_query=query | after).content)
 
         for page in pages(read, by_offset=self._preset.by_offset):
-            yield [self._statuses.in_our_words(batch) for batch in page.data]
+            yield [self._statuses.in_our_words(batch) for batch in page.data or ()]
 
     def _file_pages(self, call: str, query: Query) -> Iterator[FilePage]:
         def read(after: Query) -> FilePage:
@@ -256,7 +258,7 @@ class OpenAIProvider:
         """List the files of rows uploaded since then, newest first where the service lists them so."""
         purpose = self._preset.purpose
         for page in self._file_pages("uploads", {"purpose": purpose, "order": "desc", "limit": FILES_PAGE}):
-            young = [file for file in page.data if 0 < upload_of(file).created_ms >= since_ms]
+            young = [file for file in page.data or () if 0 < upload_of(file).created_ms >= since_ms]
             # A service that is only compatible may overlook what was asked for.
             yield from (upload_of(file) for file in young if file.purpose == purpose)
             if self._preset.newest_first and not young:
@@ -265,7 +267,7 @@ class OpenAIProvider:
     def storage(self) -> Storage | None:
         """Add up the files of all purposes that the key sees, the newest 100,000 at the most (see ``storage_of``)."""
         found = self._file_pages("storage", {"order": "desc", "limit": STORAGE_PAGE})
-        return storage_of(file for page in islice(found, STORAGE_PAGES) for file in page.data)
+        return storage_of(file for page in islice(found, STORAGE_PAGES) for file in page.data or ())
 
     def poll(self, provider_id: str) -> Progress:
         """Ask how a batch is doing; of a refused one, read its own file back to name the guilty rows."""
@@ -282,7 +284,7 @@ class OpenAIProvider:
                 parse_batch(client.batches.with_raw_response.retrieve(provider_id).content)
             )
 
-    def _custom_ids(self, input_file_id: str | None, lines: frozenset[int]) -> Mapping[int, str]:
+    def _custom_ids(self, input_file_id: str, lines: frozenset[int]) -> Mapping[int, str]:
         """Read back from the uploaded file which rows stand in these lines; nothing, when it cannot be had."""
         if not input_file_id:
             return {}
@@ -377,7 +379,7 @@ class OpenAIProvider:
 
         # The engine owns all retries. The address is always given: one in the environment would hold for every account.
         base_url = self._access.base_url or BASE_URL
-        line = line_of(openai.DefaultHttpxClient)
+        line = line_of(openai.DefaultHttpxClient, self._clock)
         return openai.OpenAI(api_key=key, base_url=base_url, max_retries=0, timeout=timeouts(READ_S), http_client=line)
 
 

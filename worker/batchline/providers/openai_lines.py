@@ -12,7 +12,7 @@ import msgspec
 from batchline.providers.failures import Told, is_request_at_fault, read_error
 from batchline.providers.lines import BadLine, decode_line, is_told
 from batchline.providers.protocol import Result, ResultKind
-from batchline.requests import Usage
+from batchline.requests import TokenCount, Usage
 
 
 class _Response(msgspec.Struct, frozen=True):
@@ -32,18 +32,18 @@ class _Line(msgspec.Struct, frozen=True):
 
 
 class _Cached(msgspec.Struct, frozen=True):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
+    cached_tokens: TokenCount | None = None
+    cache_write_tokens: TokenCount | None = None
 
 
 class _Tokens(msgspec.Struct, frozen=True):
     """The usage of chat, completions and embeddings (prompt, completion) and of responses (input, output)."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: TokenCount | None = None
+    completion_tokens: TokenCount | None = None
     prompt_tokens_details: _Cached | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    input_tokens: TokenCount | None = None
+    output_tokens: TokenCount | None = None
     input_tokens_details: _Cached | None = None
 
 
@@ -57,7 +57,7 @@ _ANSWER = msgspec.json.Decoder(_Answer)
 
 
 def usage_of(body: bytes | msgspec.Raw) -> Usage | None:
-    """Return the tokens that an answer counts; none are counted by moderations. None where the shape is not known."""
+    """Return the tokens that an answer counts; none are counted by moderations. None where the shape is not known, or a count is absurd."""
     try:
         tokens = _ANSWER.decode(body).usage
     except msgspec.DecodeError:

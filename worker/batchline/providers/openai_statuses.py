@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from batchline.providers.openai_wire import Batch, in_our_words, is_known, lasting
 from batchline.providers.presets import Preset
 
@@ -19,6 +21,8 @@ class Statuses:
     def in_our_words(self, batch: Batch) -> Batch:
         """Return a batch with its status in OpenAI's words; one that is not known is reported, once."""
         batch = lasting(in_our_words(batch, self._preset.statuses), self._preset.lasts_s)
+        if self._preset.output_means_ran and batch.status == "failed" and batch.output_file_id:
+            batch = msgspec.structs.replace(batch, status="expired")  # it ended early: what is missing goes again
         status = batch.status[:_MAX_STATUS]
         if not is_known(batch.status) and status not in self._unknown:
             import structlog  # noqa: PLC0415 - slow to import, and the client does without it

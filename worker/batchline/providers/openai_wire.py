@@ -18,7 +18,7 @@ import msgspec
 
 from batchline.errors import KeyRefused, Permanent
 from batchline.providers.failures import MAX_QUOTED
-from batchline.providers.lines import decode_line, is_told
+from batchline.providers.lines import decode_line
 from batchline.providers.paging import Pages
 from batchline.providers.protocol import (
     BatchOutcome,
@@ -31,6 +31,7 @@ from batchline.providers.protocol import (
     Storage,
     Upload,
 )
+from batchline.providers.shapes import Count, Text, mend, shaped, unix_ms
 
 RUNNING = frozenset({"validating", "in_progress", "finalizing", "cancelling"})
 _ENDED: Mapping[str, BatchOutcome] = {
@@ -59,57 +60,66 @@ class _Counts(msgspec.Struct, frozen=True):
     Source: learn.microsoft.com/azure/foundry/openai/how-to/batch
     """
 
-    total: int | None = None
-    completed: int | None = None
-    failed: int | None = None
+    total: Count | None = None
+    completed: Count | None = None
+    failed: Count | None = None
 
 
 class Batch(msgspec.Struct, frozen=True):
     """The batch object; times are unix seconds, or texts (ISO 8601) from services that write them so."""
 
-    id: str
-    status: str
+    id: Text
+    status: Text
     created_at: float | str | None = None
     expires_at: float | str | None = None
     completed_at: float | str | None = None
     failed_at: float | str | None = None
     expired_at: float | str | None = None
     cancelled_at: float | str | None = None
-    input_file_id: str | None = None
-    output_file_id: str | None = None
-    error_file_id: str | None = None
+    input_file_id: Text = ""
+    output_file_id: Text = ""
+    error_file_id: Text = ""
     errors: msgspec.Raw = msgspec.Raw()
-    request_counts: _Counts | None = None
+    request_counts: msgspec.Raw = msgspec.Raw()
     metadata: Any = None
+
+    def __post_init__(self) -> None:
+        mend(self, "id", "status", "input_file_id", "output_file_id", "error_file_id")
 
 
 class _Paging(msgspec.Struct, frozen=True):
-    next_cursor: str | None = None
+    next_cursor: Text = ""
+
+    def __post_init__(self) -> None:
+        mend(self, "next_cursor")
 
 
 class BatchPage(msgspec.Struct, frozen=True):
     """One page of the list of batches; ``paging`` is Groq's."""
 
-    data: list[Batch]
-    has_more: bool = False
+    data: list[Batch] | None
+    has_more: bool | None = None
     paging: _Paging | None = None
 
 
 class File(msgspec.Struct, frozen=True):
     """A file; times are as a batch's, ``bytes`` its size."""
 
-    id: str
+    id: Text
     created_at: float | str | None = None
     bytes: int | None = None
-    filename: str | None = None
-    purpose: str | None = None
+    filename: Text = ""
+    purpose: Text = ""
+
+    def __post_init__(self) -> None:
+        mend(self, "id", "filename", "purpose")
 
 
 class FilePage(msgspec.Struct, frozen=True):
     """One page of the list of files; ``paging`` is Groq's."""
 
-    data: list[File]
-    has_more: bool = False
+    data: list[File] | None
+    has_more: bool | None = None
     paging: _Paging | None = None
 
 
@@ -128,6 +138,7 @@ PAGE = msgspec.json.Decoder(BatchPage)
 FILE = msgspec.json.Decoder(File)
 FILE_PAGE = msgspec.json.Decoder(FilePage)
 INPUT_LINE = msgspec.json.Decoder(InputLine)
+_COUNTS = msgspec.json.Decoder(_Counts)
 _ERRORS = msgspec.json.Decoder(_Errors | list[BatchError] | None)
 _OUR_FILE = re.compile(r"batchline-(b[0-9a-f]{21,})-([a-z2-7]{10})\.jsonl")
 _LIMIT = re.compile(r"\blimit: ?(\d[\d,]*)(?![\d.,]*[a-z])", re.IGNORECASE)
@@ -171,10 +182,11 @@ def pages(read: Callable[[Query], Page], *, by_offset: bool) -> Iterator[Page]:
     total, after, seen = 0, Query(), Pages()
     while True:
         page = read(after)
-        if not seen.brings_news(each.id for each in page.data):
+        items = page.data or ()
+        if not seen.brings_news(each.id for each in items):
             return
         yield page
-        total += len(page.data)
+        total += len(items)
         after = _following(page, seen=total, by_offset=by_offset)
         if not seen.goes_on(tuple(after.items())):
             return
@@ -201,13 +213,13 @@ def listed_of(batch: Batch) -> Listed:
         provider_id=batch.id,
         created_ms=_ms(batch.created_at),
         expires_ms=_ms(batch.expires_at),
-        total=(batch.request_counts or _Counts()).total or 0,
+        total=_counts(batch).total or 0,
         running=batch.status not in _ENDED,
         dead=_is_refused(batch),
         batch_id=str(tag.get("batchline_batch", "")),
         nonce=str(tag.get("batchline_nonce", "")),
         lane=str(tag.get("batchline_lane", "")),
-        input_ref=batch.input_file_id or "",
+        input_ref=batch.input_file_id,
     )
 
 
@@ -229,7 +241,7 @@ def file_name(batch_id: str, nonce: str) -> str:
 
 def upload_of(file: File) -> Upload:
     """Return what the audit needs of a file in the list: its age, and our mark if its name has it."""
-    ours = _OUR_FILE.fullmatch(file.filename or "")
+    ours = _OUR_FILE.fullmatch(file.filename)
     batch_id, nonce = ours.groups() if ours else ("", "")
     return Upload(
         ref=file.id, created_ms=_ms(file.created_at), batch_id=batch_id, nonce=nonce, size=max(file.bytes or 0, 0)
@@ -263,7 +275,7 @@ def progress_of(batch: Batch, *, counts_unrun: bool = False) -> Progress:
     Where a service counts them as failed all the same (``counts_unrun``), only what succeeded is certain to have been run.
     One that failed with results of rows that succeeded has ended early, as llm-d's may: what is missing goes again.
     """
-    counts = batch.request_counts or _Counts()
+    counts = _counts(batch)
     ran = (counts.completed or 0) + (counts.failed or 0)
     ended = batch.completed_at or batch.failed_at or batch.expired_at or batch.cancelled_at
     outcome = _ENDED.get(batch.status)
@@ -301,6 +313,8 @@ def refusal_of(batch: Batch, custom_ids: Callable[[frozenset[int]], Mapping[int,
     code = errors[0].code or "failed" if errors else "failed"
     if rows:
         return Refusal(scope="rows", code=code, message=f"refused in validation for {len(rows)} of its rows", rows=rows)
+    if not any(e.code or e.message or e.line for e in errors):
+        return Refusal(scope="untold", code=code, message="no reason was told")
     # A message that belongs to a line may quote the prompt.
     quoted = next((e.message for e in errors if e.line is None and e.message), "no reason was told that names a row")
     return Refusal(scope="unknown", code=code, message=quoted[:MAX_QUOTED])
@@ -353,18 +367,17 @@ def in_openais_words() -> Iterator[None]:
 
 def _is_refused(batch: Batch) -> bool:
     """Whether a batch was refused as a whole: it never ran. Azure makes files for such a batch, too."""
-    worked = batch.request_counts is not None and bool(batch.request_counts.completed)
+    worked = bool(_counts(batch).completed)
     return batch.status == "failed" and not (worked and batch.output_file_id)
+
+
+def _counts(batch: Batch) -> _Counts:
+    return shaped(batch.request_counts, _COUNTS) or _Counts()
 
 
 def _errors(batch: Batch) -> list[BatchError]:
     """Return a batch's errors: OpenAI's ``{"data": [...]}``, or Groq's bare list; none where they have another shape."""
-    if not is_told(batch.errors):
-        return []
-    try:
-        found = _ERRORS.decode(batch.errors)
-    except msgspec.DecodeError:
-        return []
+    found = shaped(batch.errors, _ERRORS)
     return found if isinstance(found, list) else (found and found.data) or []
 
 
@@ -376,7 +389,7 @@ def _ms(time: float | str | None) -> int:
     if isinstance(time, str):
         try:
             read = datetime.fromisoformat(time)
-        except ValueError:
+            time = (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
             return 0
-        time = (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
-    return int(time * 1000) if time else 0
+    return unix_ms(time or 0)

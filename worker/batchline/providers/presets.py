@@ -12,15 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ipaddress import ip_address
 from types import MappingProxyType
-from urllib.parse import urlsplit
 
 import msgspec
 
 from batchline.errors import UsageError
 from batchline.providers.protocol import DefaultBudget, Endpoint, Limits, Options
-from batchline.settings.windows import WINDOWS_H, hours_of, window_problem
+from batchline.settings.services import EXPIRIES_S, HOME, WINDOWS_H, host_of, hours_of, is_elsewhere, window_problem
 
-BASE_URL = "https://api.openai.com/v1"
+BASE_URL = f"https://{HOME}/v1"
 
 DAY_S = 86_400
 SPELLINGS: Mapping[str, str] = {"canceled": "cancelled", "canceling": "cancelling"}
@@ -48,10 +47,12 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     ``windows_h``: the completion windows, in hours, from the first to the second. ``in_days``: whether "7d" is understood.
     ``statuses``: what it calls OpenAI's statuses. ``lasts_s``: how long a batch may run, counted from its creation, where its
     window does not end it; ``late_s``: how long before somebody should look, there. ``counts_unrun``: its count of failed rows has those as well that were not run before the end.
+    ``output_means_ran``: a batch that failed and has an output file was not refused, whatever its counts say.
     ``by_offset``: ``after`` in its lists is a number of items, not an id. ``newest_first``: lists begin with the newest; where
     that is not known they are read to their end.
     ``results_kept_s``: how long results can be read at the least, counted from the submission.
     ``price_provider``: whose prices count, in the price library's words; empty: only those of the settings.
+    ``cache_key``: whether it documents ``prompt_cache_key`` in a body.
     ``budgets`` and ``storage_bytes`` (of all files of a project): what it documents, nothing where that depends on the account.
     """
 
@@ -68,10 +69,12 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     lasts_s: int | None = None
     late_s: int | None = None
     counts_unrun: bool = False
+    output_means_ran: bool = False
     by_offset: bool = False
     newest_first: bool = True
     results_kept_s: int = 30 * DAY_S
     price_provider: str
+    cache_key: bool = False
     budgets: tuple[DefaultBudget, ...] = ()
     storage_bytes: int | None = None
 
@@ -86,6 +89,7 @@ OPENAI = Preset(
         max_inputs=50_000,
     ),
     price_provider="openai",
+    cache_key=True,
     # How many tokens may be enqueued depends on the account's tier.
     budgets=(DefaultBudget(match="text-embedding-*", requests=1_000_000, shared=True),),
     storage_bytes=2_500_000_000_000,
@@ -100,13 +104,14 @@ AZURE = Preset(
     name="azure",
     endpoints={name: ENDPOINTS[name] for name in ("chat", "responses", "embeddings")},
     limits=Limits(max_requests=100_000, max_bytes=200_000_000 - 100_000, max_inputs=50_000),
-    shortest_expiry_s=14 * DAY_S,
+    shortest_expiry_s=EXPIRIES_S["azure"][0],
     # Results are kept no longer: a batch that has none by then has nothing to give.
     lasts_s=30 * DAY_S,
     # The service promises nothing beyond its target of a day: a week is ours.
     late_s=7 * DAY_S,
     newest_first=False,
     price_provider="azure",
+    cache_key=True,
 )
 """Azure OpenAI, Global-Batch (or Data-Zone-Batch) deployments: ``base_url`` is ``https://RES.openai.azure.com/openai/v1/``,
 ``model`` the name of the deployment.
@@ -154,6 +159,7 @@ VLLM = Preset(
     limits=Limits(max_requests=50_000, max_bytes=200_000_000 - 50_000),
     windows_h=WINDOWS_H["vllm"],
     counts_unrun=True,
+    output_means_ran=True,
     by_offset=True,
     newest_first=False,
     price_provider="",
@@ -162,8 +168,8 @@ VLLM = Preset(
 
 50,000 lines and 209,715,200 bytes a file unless its operator says otherwise (``max_batch_requests``, ``max_batch_bytes``).
 ``after`` in lists is a number, lists are in the order of the ids. Windows are durations of Go: hours, no days. Lines of what
-was not run may have the codes ``batch_cancelled`` and ``batch_failed``, and are counted as failed. A batch that failed at its very end keeps the results
-that it has. A batch that has ended, or is about to, answers a cancel with 400. Files are kept 90 days.
+was not run may have the codes ``batch_cancelled`` and ``batch_failed``, and are counted as failed. A batch that failed on its way keeps the results
+that it has; after a crash of the gateway its counts are 0 all the same. A batch that has ended, or is about to, answers a cancel with 400. Files are kept 90 days.
 Source: github.com/llm-d/llm-d-batch-gateway (internal/apiserver, internal/shared/openai/batch.go, cmd/*/config.yaml), 2026
 
 UNCERTAIN: how long its operator keeps files: 30 days are reckoned with.
@@ -183,11 +189,14 @@ def preset_of(name: str | None) -> Preset:
 def window_of(name: str | None, asked: str | None) -> str:
     """Return the completion window to ask for: "24h" unless the account has another, in the service's own units.
 
-    Without a preset any window goes: it may be any service's. Raises UsageError on one that the preset's does not offer.
+    Without a preset any window goes as it is written, but a day, which OpenAI and all that do as it does know as "24h".
+    Raises UsageError on one that the preset's service does not offer.
     """
     preset = preset_of(name)
-    if asked is None or name is None:
-        return asked or f"{max(24, preset.windows_h[0])}h"
+    if asked is None or (name is None and hours_of(asked) == 24):
+        return f"{max(24, preset.windows_h[0])}h"
+    if name is None:
+        return asked
     if problem := window_problem(name, asked):
         raise UsageError(problem)
     return asked if preset.in_days else f"{hours_of(asked)}h"
@@ -203,10 +212,14 @@ def expiry_of(preset: Preset, asked_s: int | None) -> int | None:
     return max(asked_s, preset.shortest_expiry_s) if asked_s and preset.expiries else None
 
 
-def is_elsewhere(base_url: str | None) -> bool:
-    """Whether an account is of another service, which may take what OpenAI does not; its regions are OpenAI's own hosts."""
-    host, home = _host(base_url), _host(BASE_URL)
-    return base_url is not None and host != home and not host.endswith(f".{home}")
+def takes_cache_key(options: Options) -> bool:
+    """Whether an account's service documents ``prompt_cache_key``: one that does not may refuse each row that has it.
+
+    So Groq's does. Without a preset it is known of OpenAI alone, for which the emulator stands on this machine.
+    Source: developers.openai.com/api/docs/guides/prompt-caching, learn.microsoft.com/azure/ai-foundry/openai/how-to/prompt-caching,
+    github.com/eigent-ai/eigent/issues/1827 (Groq)
+    """
+    return preset_of(options.preset).cache_key and _is_known(options)
 
 
 def priced_by(options: Options) -> str:
@@ -216,12 +229,12 @@ def priced_by(options: Options) -> str:
     """
     if options.price_as is not None:
         return options.price_as
-    known = options.preset is not None or not is_elsewhere(options.base_url) or _is_here(_host(options.base_url))
-    return preset_of(options.preset).price_provider if known else ""
+    return preset_of(options.preset).price_provider if _is_known(options) else ""
 
 
-def _host(url: str | None) -> str:
-    return urlsplit(url or "").hostname or ""
+def _is_known(options: Options) -> bool:
+    """Whether it is known whose service an account is of."""
+    return options.preset is not None or not is_elsewhere(options.base_url) or _is_here(host_of(options.base_url))
 
 
 def _is_here(host: str) -> bool:

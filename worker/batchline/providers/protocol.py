@@ -1,7 +1,8 @@
 """What the engine asks of a provider, and what it gets back: one small Protocol and inert data.
 
-A provider is one file beside this one and one line in ``providers/__init__.py``. It is the only room that knows an SDK;
-it translates every foreign error into the tree of ``batchline.errors`` and never logs or quotes a prompt or an answer.
+A provider is one file beside this one, with a class that is ``Known``, its line in ``PROVIDERS`` and its name in the settings'
+``ProviderKind``. It is the only room that knows an SDK; it translates every foreign error into the tree of ``batchline.errors``
+and never logs or quotes a prompt or an answer. docs/providers.md says how one is added.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ UNREADABLE_LINES = frozenset({"bad_line", "line_too_long", "unassigned"})
 
 BatchOutcome = Literal["completed", "expired", "cancelled", "failed"]
 ResultKind = Literal["succeeded", "rejected", "retryable", "expired", "cancelled"]
-RefusalScope = Literal["rows", "unknown", "busy"]
+RefusalScope = Literal["rows", "unknown", "untold", "busy"]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,9 +55,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """An endpoint of a lane at this provider: its URL path and how its usage is priced.
+    """An endpoint of a lane at this provider: its URL path and how its usage is read, to be priced.
 
-    ``prefixed``: prompts that begin alike may be cached there.
+    ``price_flavor``: a name of money/usage.py; one that is not known there leaves answers unpriced, an empty one makes them
+    free of charge. ``prefixed``: prompts that begin alike may be cached there.
     """
 
     path: str
@@ -86,6 +88,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     ``storage_bytes`` is the most that its files may take there, None where that is not known. ``expiry_loses_all``: a batch
     that expires brings no results, not even of what was done. ``window_s`` is how long a batch may take, in seconds from its
     creation; where it ends by itself then (``window_ends_it``), an expiry that the provider tells is more exact.
+    ``cache_key``: a body may have a ``prompt_cache_key``.
     """
 
     kind: str
@@ -102,6 +105,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     expiry_loses_all: bool = False
     window_s: int = 86_400
     window_ends_it: bool = True
+    cache_key: bool = False
 
 
 class Storage(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,7 +191,8 @@ class RowRefusal(msgspec.Struct, frozen=True, kw_only=True):
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     """Why a provider refused a whole batch in validation; nothing was run, nothing is charged.
 
-    ``rows``: the guilty rows are named. ``unknown``: it does not say which. ``busy``: a quota, the batch is not at fault.
+    ``rows``: the guilty rows are named. ``unknown``: it does not say which. ``untold``: it gives no reason
+    at all, so it may have failed by itself: a request that is alone in it is not refused. ``busy``: a quota, the batch is not at fault.
     """
 
     scope: RefusalScope
@@ -216,6 +221,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     expires_ms: int = 0
     ended_ms: int = 0
     results: tuple[str, ...] = ()
+    reason: str = ""
+    """Why it failed, where that is no refusal: the provider broke down over it."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -298,6 +305,17 @@ class AccountAccess(msgspec.Struct, frozen=True, kw_only=True):
     key: Callable[[], str]
     base_url: str | None = None
     options: Options = Options()
+
+
+class Known(Provider, Protocol):
+    """A provider as its class stands in ``PROVIDERS``: made of an account, and telling without one what is true of it."""
+
+    def __init__(self, access: AccountAccess) -> None:
+        """Make ready to call; the SDK is loaded at the first call."""
+
+    @staticmethod
+    def facts(options: Options) -> Facts:
+        """Return what is true of an account with these options. Raises UsageError on one that cannot be."""
 
 
 PROGRESS = msgspec.json.Decoder(Progress)

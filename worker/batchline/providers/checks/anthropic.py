@@ -13,7 +13,18 @@ from typing import Any
 
 from batchline.errors import InvalidRequest
 from batchline.lanes import Lane
-from batchline.providers.checks.fields import Object, Rules, keep, messages, missing, objects, refuse, whole, within
+from batchline.providers.checks.fields import (
+    Object,
+    Rules,
+    keep,
+    messages,
+    missing,
+    objects,
+    of_the_sdk,
+    refuse,
+    whole,
+    within,
+)
 from batchline.providers.checks.schema import check_schema
 
 MAX_TOKENS = 300_000
@@ -76,8 +87,11 @@ def _check_max_tokens(lane: Lane, body: Object) -> None:
     given = body.get("max_tokens")
     if given is None:
         missing("max_tokens", "Anthropic needs it in every request")
-    if isinstance(given, list | dict):
-        refuse("max_tokens", "is not a whole number")
+    if not isinstance(given, int | float):  # text that holds a number may be taken for it
+        try:
+            given = float(given)
+        except (TypeError, ValueError):
+            refuse("max_tokens", "is not a whole number")
     _AT_LEAST_ONE("max_tokens", given)
     most = _most_tokens(lane.model, lane.beta)
     if type(given) in {int, float} and given > most:
@@ -130,6 +144,11 @@ def _output_format(field: str, given: Any) -> None:
 _AT_LEAST_ONE = whole(1)
 _BUDGET = whole(MIN_THINKING)
 _RULES: Rules = {
+    # Fields that Anthropic does not know it refuses. Source: github.com/arcprize/arc-agi-benchmarking/pull/89
+    "betas": of_the_sdk("it is sent as a header, give the lane the part beta=…"),
+    "extra_headers": of_the_sdk("leave it out, and a beta into the lane's part beta=…"),
+    "extra_query": of_the_sdk("leave it out"),
+    "extra_body": of_the_sdk("put what it holds into the body itself"),
     "speed": _speed,
     "temperature": within(0, 1),
     "top_p": within(0, 1),

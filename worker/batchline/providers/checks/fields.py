@@ -76,6 +76,15 @@ def number(then: Rule) -> Rule:
     return rule
 
 
+def of_the_sdk(advice: str) -> Rule:
+    """Refuse an argument of an SDK's method that is no field of the API, which refuses what it does not know."""
+
+    def rule(field: str, _: Any) -> None:
+        refuse(field, f"is an argument of the SDK and no field of the API: {advice}")
+
+    return rule
+
+
 def messages(body: Object) -> list[Object]:
     """Return the messages of a conversation: one at least, each an object with a role."""
     given = body.get("messages")

@@ -7,8 +7,10 @@ Sources: ai.google.dev/api/generate-content, ai.google.dev/api/embeddings and th
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
+from batchline.errors import InvalidRequest
 from batchline.lanes import Lane
 from batchline.providers.checks.fields import (
     Object,
@@ -17,6 +19,7 @@ from batchline.providers.checks.fields import (
     keep,
     missing,
     objects,
+    of_the_sdk,
     refuse,
     refuse_part,
     whole,
@@ -51,6 +54,9 @@ _CONFIG = (
 Observed: UKGovernmentBEIS/inspect_ai#3273
 """
 
+_EMBEDS = re.compile(r"(gemini-|text-)?embedding-")
+_GENERATES = re.compile(r"gemini-\d[\d.]*-(flash|pro)(?!.*embed)")
+
 
 def _snake(camel: str) -> str:
     return re.sub(r"[A-Z]", lambda upper: "_" + upper.group().lower(), camel)
@@ -67,10 +73,20 @@ def check(lane: Lane, body: Object) -> None:
         refuse_part("beta")
     if lane.version is not None:
         refuse_part("version")
+    _check_model(lane.model, lane.endpoint)
     if lane.endpoint == "generate":
         _check_generate(body)
     elif lane.endpoint == "embed":
         _check_embed(body)
+
+
+@lru_cache(maxsize=1024)
+def _check_model(model: str, endpoint: str) -> None:
+    """Refuse a model whose kind is known on the other endpoint. Names that are not known may be anything."""
+    if endpoint == "generate" and _EMBEDS.match(model):
+        raise InvalidRequest(f"the lane's model {model} makes embeddings: its endpoint is embed, not generate")
+    if endpoint == "embed" and _GENERATES.match(model):
+        raise InvalidRequest(f"the lane's model {model} makes no embeddings: its endpoint is generate, not embed")
 
 
 def _check_generate(body: Object) -> None:
@@ -90,6 +106,7 @@ def _check_embed(body: Object) -> None:
         refuse("content", "is not an object: give the texts as content.parts")
     if content.get("parts") in (None, [], {}):
         missing("content.parts", "give one text at least")
+    keep(_EMBED, body)
 
 
 def _config(field: str, given: Any) -> None:
@@ -131,4 +148,10 @@ _WITHIN = _both(
 )
 _DECLARED = _both({"parametersJsonSchema": _schema})
 _TOOL = _both({"functionDeclarations": _declarations})
-_TOP = _both({"generationConfig": _config, "tools": _tools} | {camel: _misplaced(camel) for camel in _CONFIG})
+_TOP: Rules = {
+    **_both({"generationConfig": _config, "tools": _tools} | {camel: _misplaced(camel) for camel in _CONFIG}),
+    "config": of_the_sdk(
+        "put its fields into generationConfig; systemInstruction, tools and safetySettings stand beside"
+    ),
+}
+_EMBED: Rules = {"config": of_the_sdk("put its fields, such as taskType, beside content")}

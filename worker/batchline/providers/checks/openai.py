@@ -19,6 +19,7 @@ from batchline.providers.checks.fields import (
     missing,
     number,
     objects,
+    of_the_sdk,
     refuse,
     refuse_part,
     whole,
@@ -35,7 +36,8 @@ NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 _EMBEDS = re.compile(r"text-embedding-(ada-002|3-small|3-large)\Z")
 _MODERATES = re.compile(r"(omni|text)-moderation-")
 _CHATS = re.compile(r"(gpt-(4o|4\.1|4-turbo|5|6)|o[134](-|\Z)|chatgpt-)(?!.*(embed|moderation|instruct|base))")
-_REASONS = re.compile(r"o[134](-|\Z)")
+_COMPLETES = re.compile(r"(o[134]|gpt-5(\.\d+)?)(?![\w.])(?!.*(chat|search))")
+"""Models that know max_completion_tokens only. Source: github.com/truefoundry/models/pull/827 (gpt-5.5)"""
 _INPUTS = ("input", "prompt", "previous_response_id", "conversation")
 
 
@@ -81,7 +83,7 @@ def _check_given(endpoint: str, body: Object) -> None:
 
 
 def _check_max_tokens(lane: Lane, body: Object) -> None:
-    if body["max_tokens"] is not None and _REASONS.match(lane.model):
+    if body["max_tokens"] is not None and _COMPLETES.match(lane.model):
         refuse("max_tokens", f"is not known to {lane.model}: use max_completion_tokens")
 
 
@@ -134,6 +136,10 @@ def _check_format(given: Any, field: str, *, needed: bool) -> None:
 
 
 # --- OpenAI's own limits ---
+
+
+def _stream_options(field: str, _: Any) -> None:
+    refuse(field, "is for streams only, which a batch does not give: leave it out")
 
 
 def _stop(field: str, given: Any) -> None:
@@ -225,9 +231,16 @@ _SAMPLING: Rules = {
     "frequency_penalty": number(within(-2, 2)),
     "presence_penalty": number(within(-2, 2)),
 }
+_SDK: Rules = {
+    "extra_headers": of_the_sdk("leave it out"),
+    "extra_query": of_the_sdk("leave it out"),
+    "extra_body": of_the_sdk("put what it holds into the body itself"),
+}
+"""Fields that OpenAI does not know it refuses. Source: github.com/spring-projects/spring-ai/pull/5266"""
 _OWN: Mapping[str, Rules] = {
     "chat": {
         **_SAMPLING,
+        **_SDK,
         "max_tokens": number(whole(1)),
         "max_completion_tokens": number(whole(1)),
         "n": number(whole(1)),
@@ -235,10 +248,12 @@ _OWN: Mapping[str, Rules] = {
         "stop": _stop,
         "metadata": _metadata,
         "response_format": _response_format,
+        "stream_options": _stream_options,
         "tools": _chat_tools,
     },
     "responses": {
         **_SAMPLING,
+        **_SDK,
         "max_output_tokens": number(whole(1)),
         "top_logprobs": number(whole(0, 20)),
         "metadata": _metadata,
