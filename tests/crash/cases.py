@@ -152,6 +152,7 @@ _FILES_KEPT = "provider files are deleted an hour after settling at the earliest
 _NO_FILES = "this provider's batches are made without files"
 _SHARED = "only for callback queues with a name, before a settling that has its own cases; tests/engine/test_engine_pressure.py"
 _RIDERS = "only for a rider that another batch answered meanwhile; tests/engine/test_engine_riders.py"
+_WAITS = "what follows is a minute's wait at least; tests/engine/test_engine_no_room.py"
 _REALTIME = "nothing answers in real time yet"
 
 NEVER: dict[str, str] = {
@@ -175,6 +176,7 @@ NEVER: dict[str, str] = {
     "command.zrem": _RIDERS,
     "script.length": _SHARED,
     "script.deleted": _FILES_KEPT,
+    "script.defer": _WAITS,
     "provider.anthropic.sent": _NO_FILES,
     "provider.anthropic.upload": _NO_FILES,
     "provider.anthropic.uploads": _NO_FILES,

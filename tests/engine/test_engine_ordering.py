@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from tests.engine.front import lane_of, serve
 
 from batchline import custom_ids
 from batchline.engine import leases
@@ -174,6 +175,17 @@ def test_openai_gets_a_key_for_those_that_share_where_it_is_asked_for(bench: Any
     assert {found[2], found[4], found[5]} == {None}
     assert {str(found[0])[:10], str(found[1])[:10]} == {"batchline-"}
     assert bench.statuses() == {"succeeded": 7}
+
+
+@pytest.mark.parametrize(("preset", "marked"), [("azure", True), ("groq", False), ("vllm", False)])
+def test_no_service_gets_a_key_that_does_not_document_it(bench: Any, preset: str, marked: bool) -> None:
+    front = serve(bench, preset)
+    bench.set("cache", openai_key=True)
+    ask(bench, lane_of(preset), "a", "a", "a")
+    bench.drain()
+    (upload,) = front.bodies("POST", "/files")
+    assert upload.count(b'"prompt_cache_key":"batchline-') == 3 * marked
+    assert bench.statuses() == {"succeeded": 3}
 
 
 def test_a_key_of_the_bodys_own_stays(bench: Any, files: Any) -> None:

@@ -235,7 +235,7 @@ def test_a_batch_that_was_cut_as_the_last_create_went_waits_for_the_next_hour(be
     bench.advance(30)
     bench.tick()
     assert sorted(batch.state for batch in bench.batches()) == ["cut", "submitted", "submitted"]
-    assert bench.first.openai.calls["delete_file"] == 1
+    assert bench.first.openai.calls["upload"] == 1
     bench.drain(step_s=600)
     assert bench.statuses() == {"succeeded": 3}
     assert bench.created() == 2

@@ -128,7 +128,14 @@ def test_a_time_ahead_puts_no_lane_last() -> None:
     ]
 
 
-@pytest.mark.parametrize("answer", ["moved", "waiting", "down", "open", "creates"])
+@pytest.mark.parametrize("answer", ["down", "open", "creates"])
+def test_what_every_lane_of_a_budget_would_be_told_is_asked_once(answer: CutAnswer) -> None:
+    house = House(a=answer)
+    assert house.take(line("a"), line("b", cut_ms=1), line("else", cut_ms=2, pool="other")) == ["else"]
+    assert house.asked == ["a", "else"]
+
+
+@pytest.mark.parametrize("answer", ["moved", "waiting"])
 def test_what_is_not_cut_for_another_reason_than_room_holds_up_nobody(answer: CutAnswer) -> None:
     house = House(a=answer)
     assert house.take(line("a"), line("b", cut_ms=1)) == ["b"]

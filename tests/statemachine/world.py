@@ -18,6 +18,7 @@ from batchline.errors import LeaseLost, StoreUnreachable
 from batchline.local.store_process import StoreProcess
 from batchline.requests import Reply, Request, decode_reply
 from batchline.settings import Settings
+from batchline.settings.rules import Budget
 from batchline.store import Store, keys
 from batchline.store.records import Batch
 
@@ -28,6 +29,8 @@ LANES = (CHAT, CLAUDE, GHOST)
 SHARED = keys.reply_list("out")
 WINDOW_MS = 86_400_000
 LEASE_MS, CALL_MS = 30_000, 120_000
+MOST_OPEN, TOKENS, REQUESTS = 4, 200, 9
+"""The room of both accounts: batches at the provider, and what these may have."""
 ALARMS = frozenset({"lane.failed", "lane.broken", "result.mismatch", "callback.wrong_type", "result.unknown_lane"})
 BODY = b'{"model":"%s","messages":[{"role":"user","content":"hello"}],"max_tokens":9}'
 ROLES = {"cut": 0, "submitting": 0, "reconciling": 0, "submitted": 1, "ended": 1}
@@ -44,7 +47,9 @@ class Bell:
 
 def _settings(url: str) -> Settings:
     settings = Settings(redis_url=url)
-    accounts = {name: each.model_copy(update={"max_open_batches": 3}) for name, each in settings.accounts.items()}
+    own = {"openai": Budget(tokens=TOKENS), "anthropic": Budget(requests=REQUESTS, shared=True)}
+    changes = {name: {"max_open_batches": MOST_OPEN, "budgets": (each,)} for name, each in own.items()}
+    accounts = {name: each.model_copy(update=changes.get(name, {})) for name, each in settings.accounts.items()}
     flush = settings.flush.model_copy(update={"max_requests": 4, "max_age": 5.0})
     return settings.model_copy(update={"accounts": accounts, "flush": flush})
 
@@ -77,6 +82,7 @@ class World:
         self.alarms: list[str] = []
         self.heard: Counter[str] = Counter()
         """The engine's log events, for a look at what a game comes to."""
+        self.adopted: set[str] = set()
         structlog.configure(processors=[self._hear], cache_logger_on_first_use=False)
 
     def close(self) -> None:
@@ -92,6 +98,8 @@ class World:
 
     def _hear(self, _: Any, __: str, event: Any) -> Any:
         self.heard[event["event"] + (f" {event['how']} proven={event['proven']}" if "how" in event else "")] += 1
+        if event.get("how") == "adopted":
+            self.adopted.add(event["batch"])
         if event["event"] in ALARMS:
             self.alarms.append(str(event))
         raise structlog.DropEvent
@@ -303,6 +311,26 @@ class World:
             room = {each.decode() for each in self.run("HKEYS", keys.account_open(account))}
             taken = {batch.id for batch in batches if batch.account == account and batch.state != "ended"}
             assert room == taken, f"room of {account}: {room ^ taken}"
+            self._check_room(account, {batch.id: batch for batch in batches})
+
+    def _check_room(self, account: str, batches: dict[str, Batch]) -> None:
+        """See that what is in use is what the records say, and that nothing was sent beyond a limit."""
+        sent: list[tuple[int, int]] = []
+        for id_, value in self.run("HGETALL", keys.account_open(account)).items():
+            batch = batches[id_.decode()]
+            requests, tokens, is_sent, place = value.decode().split(":", 3)
+            assert place == f"{batch.pool}|{batch.lane}"
+            assert (is_sent == "1") == (batch.state != "cut"), f"{batch.id} in {batch.state} has {value}"
+            if is_sent == "1":
+                assert int(tokens) == batch.sent_tokens, f"{batch.id} has {value}"
+                assert batch.orphan or int(requests) == batch.rows, f"{batch.id} has {value}"
+                sent.append((int(requests), int(tokens)))
+        # What was found at its provider, after it had been given up there, is there whatever room there is.
+        if len(sent) > 1 and not any(batch.orphan or batch.id in self.adopted for batch in batches.values()):
+            requests, tokens = map(sum, zip(*sent, strict=True))
+            assert len(sent) <= MOST_OPEN
+            assert account != "openai" or tokens <= TOKENS
+            assert account != "anthropic" or requests <= REQUESTS
 
     def _check_providers(self) -> None:
         for fake in self.fakes.values():

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from batchline.budgets import Pool
+from batchline.budgets import Pool, Room
 from batchline.lanes import OpenRange, Trigger, parse_lane
 from batchline.requests import Cost, Request, Usage
 from batchline.store import Store, keys
@@ -111,6 +111,7 @@ class Scene:
         batch: Batch,
         *,
         nonce: str = "n1",
+        max_open: int = 100,
         max_creates: int = 100,
         call_s: float = 60,
         rows: int = 3,
@@ -129,12 +130,18 @@ class Scene:
             input_ref="file-1",
             now_ms=NOW,
             call_s=call_s,
+            max_open=max_open,
             max_creates=max_creates,
             pool=pool,
             tokens=tokens,
             body_bytes=120,
             sent=sent,
         )
+
+    def room(self, batch: Batch, pool: Pool = POOL, **changes: int) -> Room:
+        """Ask for the room of a batch in cut."""
+        rules = {"now_ms": NOW, "max_open": 100, "max_creates": 100} | changes
+        return self.store.accounts.room(batch, pool, **rules)
 
     def submit(self, batch: Batch, *, provider_id: str = "p1") -> bool:
         """submitting → submitted."""
@@ -352,9 +359,11 @@ class Scene:
             pool=POOL.name,
         )
 
-    def lower(self, batch: Batch, *, told: int | None = None, tokens: int = 40, pool: Pool = POOL) -> int:
+    def lower(
+        self, batch: Batch, *, told: int | None = None, tokens: int = 40, pool: Pool = POOL, least: int = 1
+    ) -> int:
         """Believe in a lower limit after the provider had no room for a batch."""
-        kept: dict[str, Any] = {"told_for_s": 1000, "guess_for_s": 100, "unit": pool.unit}
+        kept: dict[str, Any] = {"told_for_s": 1000, "guess_for_s": 100, "unit": pool.unit, "least": least}
         return self.store.accounts.lower(batch, pool, tokens=tokens, requests=4, told=told, now_ms=NOW, **kept)
 
     def _scene_lower(self) -> Callable[[], object]:
@@ -362,9 +371,12 @@ class Scene:
         batch = self.batch("r2", batch_id="b2")
         return lambda: self.lower(batch, told=60)
 
+    def _scene_defer(self) -> Callable[[], object]:
+        return lambda: self.store.accounts.defer("openai", until_ms=NOW + 60_000)
+
     def _scene_room(self) -> Callable[[], object]:
         batch = self.batch("r1")
-        return lambda: self.store.accounts.room(batch, POOL, now_ms=NOW)
+        return lambda: self.room(batch)
 
     def _scene_adopt(self) -> Callable[[], object]:
         return self.adopt

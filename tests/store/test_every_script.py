@@ -51,6 +51,7 @@ def test_every_script_that_changes_a_claimed_batch_is_fenced() -> None:
         "deleted",
         "duplicate",
         "erred",
+        "defer",
         "lower",
         "replaced",
         "prune",

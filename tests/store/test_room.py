@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Any
 
+import msgspec
 import pytest
 
-from batchline.budgets import PARTS, SLIVER, Observed, Pool, Room, lower_of
+from batchline.budgets import PARTS, SLIVER, Observed, Pool, Room, lower_of, lua_pattern, pool_of, rules_of
 from batchline.lanes import parse_lane
+from batchline.settings.rules import Budget
 from batchline.store import keys
 from batchline.store.accounts import PoolUse
 from batchline.store.records import Batch
@@ -236,6 +239,135 @@ def test_a_repeated_intent_is_the_same_whatever_room_there_is_by_then(scene: Any
     assert scene.snapshot() == before
 
 
+# --- when settings change while batches are open ---
+
+
+def under(model: str, *budgets: Budget) -> Pool:
+    """Return the pool of a model by these budgets, as the engine hands it to the store."""
+    return msgspec.structs.replace(pool_of(model, budgets), rules=rules_of(budgets))
+
+
+APART = Budget(match="gpt-*", tokens=1_000)
+TOGETHER = Budget(match="gpt-5*", tokens=1_000, shared=True)
+NANO = "openai:chat:gpt-5-nano"
+
+
+def test_what_is_open_counts_in_the_pool_that_its_lane_has_now(scene: Any) -> None:
+    sent(scene, "b1", 600, pool=under(POOL, APART))
+    together = under("gpt-5-nano", TOGETHER, APART)
+    assert cut(scene, "b2", 350, lane=NANO, pool=together) == "cut"
+    assert scene.intent(scene.claim("b2"), nonce="b2", tokens=351, pool=together) == "no_room"
+    assert scene.room(scene.claim("b2"), together).short == ""  # its part is 237
+    assert cut(scene, "b3", 350, pool=together) == "tokens"
+
+
+def test_what_left_a_pool_by_the_settings_takes_none_of_its_room(scene: Any) -> None:
+    sent(scene, "b1", 900, pool=under(POOL, TOGETHER), lane=SECOND)
+    assert cut(scene, "b2", 230, lane=NANO, pool=under("gpt-5-nano", TOGETHER)) == "tokens"
+    assert cut(scene, "b3", 230, lane=NANO, pool=under("gpt-5-nano", APART)) == "cut"
+
+
+def test_without_budgets_each_model_is_its_own_pool(scene: Any) -> None:
+    sent(scene, "b1", 900, pool=under(POOL, TOGETHER), lane=SECOND)
+    free = msgspec.structs.replace(pool(name="gpt-5-nano"), rules="[]")
+    assert cut(scene, "b2", 230, lane=NANO, pool=free) == "cut"
+    assert cut(scene, "b3", 230, pool=msgspec.structs.replace(pool(), rules="[]")) == "tokens"
+
+
+def test_an_intent_notes_its_pool_anew(scene: Any) -> None:
+    cut(scene, "b1", 100, lane=SECOND, pool=under(POOL, APART))
+    assert scene.intent(scene.claim("b1"), tokens=100, pool=under(POOL, TOGETHER)) == "durable"
+    assert scene.get("b1").pool == "gpt-5*"
+    assert entry(scene, "b1") == (3, 100, 1, "gpt-5*", SECOND)
+
+
+@pytest.mark.parametrize(
+    "glob",
+    ["*", "gpt-5*", "gpt-?", "gpt-5.?*", "*mini", "[gc]*", "[!g]*", "gpt-[4-5]*", "ft:*:acme", "a[]b", "[]x]*", "[^g]*",
+     "gpt-5", "a%b", "a[%d]*", "[-g]*", "g**5", "(gpt)", "$x", "*[a-c]", "a[!]b", "a[.-9]*", "[+--]g", "a[%1]1", "a[[]]b"],
+)  # fmt: skip
+def test_a_pattern_means_in_the_store_what_it_means_in_the_settings(scene: Any, glob: str) -> None:
+    models = ["gpt-5", "gpt-5-mini", "gpt-5x1", "gpt-5.1", "claude-haiku", "ft:gpt-4o:acme", "ft:gpt-4o:acme:x", "a[]b",
+              "]x", "^g1", "a%b", "ad1", "a%1", "-g", "(gpt)", "$x", "xa", "a1b", "aa", "gpt-", "a[!]b", "a!b"]  # fmt: skip
+    ask = "return string.match(ARGV[1], ARGV[2]) and 1 or 0"
+    found = {model for model in models if scene.run("EVAL", ask, 0, model, lua_pattern(glob))}
+    assert found == {model for model in models if fnmatchcase(model, glob)}
+
+
+# --- batches at the provider at one time, and creates of the hour ---
+
+
+def test_what_waits_takes_no_place_of_what_may_be_sent(scene: Any) -> None:
+    cut(scene, "b1", 20)
+    cut(scene, "b2", 20)
+    assert scene.room(scene.claim("b1"), max_open=1).fits
+    assert scene.intent(scene.claim("b1"), nonce="b1", max_open=1) == "durable"
+    assert scene.room(scene.claim("b2"), max_open=1).short == "open"
+    assert scene.intent(scene.claim("b2"), nonce="b2", max_open=1) == "no_room"
+    scene.end(submitted(scene, scene.get("b1")))
+    assert scene.intent(scene.claim("b2"), nonce="b2", max_open=1) == "durable"
+
+
+def test_a_pool_whose_batches_wait_has_no_more_cut_than_may_be_open(scene: Any) -> None:
+    assert [cut(scene, f"b{n}", 20, max_open=2) for n in range(3)] == ["cut", "cut", "open"]
+    assert cut(scene, "b9", 20, lane=NANO, pool=pool(name="gpt-5-nano"), max_open=2) == "cut"
+
+
+def test_what_went_again_takes_no_place_of_what_may_be_cut_but_is_bounded(scene: Any) -> None:
+    for n in range(PARTS):
+        assert cut(scene, f"b{n}", 20, max_open=1) == "cut"
+        scene.store.batches.again(scene.claim(f"b{n}"), not_before_ms=scene.now + 60_000, reason="no room")
+    assert cut(scene, "more", 20, max_open=1) == "open"
+
+
+def test_what_waits_counts_against_the_creates_of_the_hour(scene: Any) -> None:
+    assert [cut(scene, f"b{n}", 20, max_creates=2) for n in range(3)] == ["cut", "cut", "creates"]
+
+
+def test_a_batch_without_a_create_left_is_told_before_it_is_rendered(scene: Any) -> None:
+    cut(scene, "b1", 20)
+    cut(scene, "b2", 20)
+    scene.intent(scene.claim("b1"), nonce="b1", pool=pool())
+    assert scene.room(scene.claim("b2"), max_creates=1).short == "creates"
+    assert scene.room(scene.claim("b2"), max_creates=2).fits
+    later = scene.now + 3_600_001
+    assert scene.room(scene.claim("b2"), max_creates=1, now_ms=later).fits
+
+
+def test_a_lane_does_not_wait_for_its_batch_that_went_again(scene: Any) -> None:
+    cut(scene, "b1", 20, lane=SECOND)
+    assert cut(scene, "b2", 20, lane=SECOND) == "waiting"
+    scene.store.batches.again(scene.claim("b1"), not_before_ms=scene.now + 60_000, reason="no room")
+    assert again(scene, "b2", SECOND) == "cut"
+    assert cut(scene, "b3", 20, lane=SECOND) == "waiting"
+
+
+def test_a_lane_waits_for_its_batch_that_keeps_room_again(scene: Any) -> None:
+    sent(scene, "b0", 940)
+    cut(scene, "b1", 60, lane=SECOND, pool=Pool(name=POOL))
+    scene.store.batches.again(scene.claim("b1"), not_before_ms=scene.now, reason="no room")
+    assert scene.room(scene.claim("b1"), pool()).short == "tokens"
+    assert cut(scene, "b2", 20, lane=SECOND) == "waiting"
+
+
+def test_a_lane_has_no_more_batches_that_went_again_than_its_budget_has_parts(scene: Any) -> None:
+    for n in range(PARTS):
+        assert cut(scene, f"b{n}", 20, lane=SECOND) == "cut"
+        scene.store.batches.again(scene.claim(f"b{n}"), not_before_ms=scene.now + 60_000, reason="no room")
+    assert cut(scene, "more", 20, lane=SECOND) == "waiting"
+
+
+def test_one_request_larger_than_its_part_waits_for_all_that_it_needs(scene: Any) -> None:
+    sent(scene, "b1", 500)
+    scene.add("huge", lane=SECOND, body=b"x" * 2_400)
+    assert again(scene, "b2", SECOND) == "cut"
+    assert scene.room(scene.claim("b2"), pool()).short == "tokens"
+    assert entry(scene, "b2")[:3] == (1, 600, 0)  # type: ignore[index]
+    assert scene.intent(scene.claim("b2"), nonce="b2", rows=1, tokens=600, pool=pool()) == "no_room"
+    assert scene.room(scene.claim("b2"), pool()).short == "tokens"
+    assert scene.room(scene.claim("b2"), pool(1_200)).fits
+
+
 # --- giving it back ---
 
 
@@ -269,6 +401,16 @@ def test_a_forgotten_intent_counts_as_sent_once_its_provider_batch_is_found(scen
         forgotten=("lost", 10),
     )
     assert entry(scene, "b1") == (10, 100, 1, POOL, "openai:chat:gpt-5-mini|tenant=b1")
+
+
+def test_a_batch_that_went_again_and_is_found_at_its_provider_takes_its_room(scene: Any) -> None:
+    cut(scene, "b1", 100, lane=SECOND)
+    scene.intent(scene.claim("b1"), nonce="n1", rows=10, tokens=100, pool=pool())
+    scene.store.batches.again(scene.get("b1"), not_before_ms=scene.now, reason="absent")
+    found: dict[str, Any] = {"submitted_ms": scene.now, "expires_ms": 0, "first_poll_ms": scene.now}
+    scene.store.batches.submitted(scene.claim("b1"), provider_id="p1", forgotten=("n1", 10), **found)
+    assert entry(scene, "b1") == (10, 100, 1, POOL, SECOND)
+    assert (scene.get("b1").rows, scene.get("b1").sent_tokens) == (10, 100)
 
 
 def test_a_split_reserves_no_more_than_the_whole_had(scene: Any) -> None:
@@ -318,21 +460,33 @@ def test_an_orphan_takes_room_by_the_bodies_of_what_embarks(scene: Any) -> None:
     assert entry(scene, "b1") == (3, 30, 1, POOL, scene.lane.name)
 
 
+def test_an_entry_of_a_batch_that_went_again_since_the_lane_was_looked_at_embarks(scene: Any) -> None:
+    lane = scene.lane.name
+    cut(scene, "b1", 10, lane=lane)
+    (entry_id,) = (each[0] for each in scene.run("XRANGE", keys.requests(lane), "-", "+"))
+    scene.store.batches.again(scene.claim("b1"), not_before_ms=scene.now, reason="no room")
+    assert cut(scene, "b2", 10, lane=lane) == "cut"  # the lane's newest is another one now
+    holder = scene.claim("b1")
+    scene.adopt("b9")
+    assert scene.store.orphans.embark(scene.claim("b9"), [entry_id.decode()], record=b"{}") == 1
+    assert scene.get("b1").fence == holder.fence + 1
+
+
 # --- what the room looks like, and what is believed ---
 
 
 def test_a_batch_may_be_sent_beside_what_was_sent_while_its_budget_has_room(scene: Any) -> None:
     sent(scene, "b1", 600)
     cut(scene, "b2", 200)
-    room = scene.store.accounts.room(scene.claim("b2"), pool(), now_ms=scene.now)
-    assert room == Room(limits=pool(), fits=True)
+    room = scene.room(scene.claim("b2"), pool())
+    assert room == Room(limits=pool())
 
 
 def test_a_batch_that_may_not_be_sent_keeps_the_room_that_it_wants(scene: Any) -> None:
     sent(scene, "b1", 900)
     cut(scene, "b2", 200, pool=Pool(name=POOL))
     scene.store.batches.again(scene.claim("b2"), not_before_ms=scene.now, reason="no room")
-    assert not scene.store.accounts.room(scene.claim("b2"), pool(), now_ms=scene.now).fits
+    assert not scene.room(scene.claim("b2"), pool()).fits
     found = entry(scene, "b2")
     assert found is not None
     assert found[1:3] == (200, 0)
@@ -343,8 +497,8 @@ def test_what_a_batch_asked_for_at_its_last_intent_counts_its_riders_too(scene: 
     cut(scene, "b2", 100, pool=Pool(name=POOL))
     assert scene.intent(scene.claim("b2"), nonce="b2", tokens=220, pool=pool()) == "no_room"
     batch = scene.claim("b2")
-    assert not scene.store.accounts.room(batch, pool(1_000), now_ms=scene.now).fits
-    assert scene.store.accounts.room(batch, pool(1_200), now_ms=scene.now).fits
+    assert not scene.room(batch, pool(1_000)).fits
+    assert scene.room(batch, pool(1_200)).fits
 
 
 def test_an_entry_of_the_version_before_takes_room_of_every_pool(scene: Any) -> None:
@@ -382,8 +536,8 @@ def test_a_believed_limit_lapses_in_the_store_too(scene: Any) -> None:
     cut(scene, "b3", 60)
     scene.lower(sent(scene, "b2", 200), told=600, tokens=200, pool=pool())
     batch, lapses = scene.claim("b3"), scene.now + 1_000_000
-    assert scene.store.accounts.room(batch, pool(), now_ms=lapses - 1).limits == pool(600)
-    assert scene.store.accounts.room(batch, pool(), now_ms=lapses).limits == pool(1_000)
+    assert scene.room(batch, pool(), now_ms=lapses - 1).limits == pool(600)
+    assert scene.room(batch, pool(), now_ms=lapses).limits == pool(1_000)
 
 
 def test_a_refusal_without_a_figure_teaches_what_was_let_in_for_a_shorter_while(scene: Any) -> None:
@@ -407,9 +561,20 @@ def test_a_limit_that_does_not_explain_the_refusal_is_believed_and_a_guess_as_we
     assert limits_now(scene, now_ms=scene.now + 1_000_000) == pool(1_000)
 
 
-def test_a_guess_is_never_less_than_a_sliver_of_the_limit_that_was_named(scene: Any) -> None:
+def test_a_guess_is_never_less_than_the_least_that_may_be_guessed(scene: Any) -> None:
     sent(scene, "b1", 1)
-    assert scene.lower(sent(scene, "b2", 100), told=900, tokens=100, pool=pool()) == 900 * SLIVER
+    assert scene.lower(sent(scene, "b2", 100), told=900, tokens=100, pool=pool(), least=45) == 45
+
+
+def test_what_is_believed_of_creates_is_no_limit_of_a_pool_and_is_never_shortened(scene: Any) -> None:
+    scene.store.accounts.defer("openai", until_ms=scene.now + 900_000)
+    scene.store.accounts.defer("openai", until_ms=scene.now + 60_000)
+    assert scene.run("HGET", keys.account_believed("openai"), "creates") == b"%d" % (scene.now + 900_000)
+    assert scene.store.accounts.believed(["openai"], now_ms=scene.now) == {}
+    assert scene.store.accounts.facts(["openai"], now_ms=scene.now)
+    assert cut(scene, "b1", 10) == "creates"
+    scene.now += 900_000
+    assert cut(scene, "b1", 10) == "cut"
 
 
 def test_a_believed_limit_above_the_configured_one_changes_nothing(scene: Any) -> None:

@@ -27,7 +27,16 @@ def test_a_pool_is_named_by_its_model() -> None:
 
 def test_models_that_share_a_budget_are_one_pool() -> None:
     limits = [Budget(match="claude-*", requests=10, shared=True)]
-    assert pool_of("claude-haiku-4-5", limits) == pool_of("claude-sonnet-4-6", limits) == Pool(name="all", requests=10)
+    pools = {pool_of(model, limits).name for model in ("claude-haiku-4-5", "claude-sonnet-4-6")}
+    assert pools == {"claude-*"}
+
+
+def test_two_shared_budgets_are_two_pools() -> None:
+    limits = [Budget(match="gpt-4*", tokens=5, shared=True), Budget(match="*", tokens=9, shared=True)]
+    assert [pool_of(model, limits) for model in ("gpt-4o", "gpt-5")] == [
+        Pool(name="gpt-4*", tokens=5),
+        Pool(name="all", tokens=9),
+    ]
 
 
 def test_the_first_budget_that_matches_counts() -> None:

@@ -22,7 +22,7 @@ def facts(**pools_used: Any) -> AccountFacts:
         requests=sum(use.requests for use in pools_used.values()),
         tokens=sum(use.tokens for use in pools_used.values()),
         creates=5,
-        pools={name.replace("_", "-"): use for name, use in pools_used.items()},
+        pools={name.replace("_", "-").replace("any", "*"): use for name, use in pools_used.items()},
     )
 
 
@@ -61,7 +61,7 @@ def test_a_budget_that_all_models_share_is_the_accounts() -> None:
 
 
 def test_a_budget_that_some_models_share_stands_under_its_pattern() -> None:
-    used = facts(all=PoolUse(requests=4), gpt_5_mini=PoolUse(requests=3))
+    used = facts(text_embedding_any=PoolUse(requests=4), gpt_5_mini=PoolUse(requests=3))
     found = told(pools.uses(used, account(), [MINI, SMALL]))
     assert found["text-embedding-*", "requests"] == (4, 1_000_000)
     assert found[MINI, "requests"] == (3, None)
@@ -86,9 +86,17 @@ def test_the_lower_limit_holds_and_says_until_when_it_is_believed(
     assert (found.limit, found.believed_until) == (limit, until)
 
 
-def test_two_shared_budgets_are_one_pool_with_the_lower_limit() -> None:
+def test_two_shared_budgets_stand_under_their_patterns_with_their_own_limits() -> None:
     two = account(Budget(match="a-*", tokens=9, shared=True), Budget(match="b-*", tokens=5, shared=True))
-    assert told(pools.uses(facts(all=PoolUse(tokens=4)), two, []))["a-*,b-*", "tokens"] == (4, 5)
+    found = told(pools.uses(facts(a_any=PoolUse(tokens=4)), two, ["b-1"]))
+    assert (found["a-*", "tokens"], found["b-*", "tokens"]) == ((4, 9), (0, 5))
+
+
+def test_a_budget_that_the_rest_of_the_models_share_is_not_the_account_as_a_whole() -> None:
+    rest = account(Budget(match="a-*", tokens=9), Budget(match="*", tokens=5, shared=True))
+    found = told(pools.uses(facts(all=PoolUse(tokens=4), a_1=PoolUse(tokens=3)), rest, []))
+    assert (found["*", "tokens"], found["a-1", "tokens"]) == ((4, 5), (3, 9))
+    assert found[ALL, "tokens"] == (7, None)
 
 
 def test_what_is_open_of_a_shared_budget_that_was_taken_away_has_no_name() -> None:

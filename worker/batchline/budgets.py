@@ -1,12 +1,15 @@
 """Pure rules of budgets: what may be enqueued at a provider at one time, how large a range may grow, what a batch has in tokens.
 
 A provider limits the tokens (OpenAI, Gemini: of each model) or the requests (Anthropic: of all models together) that it holds
-unfinished. A pool is the name under which their use is summed: the model, or ``all``.
+unfinished. A pool is the name under which their use is summed: the model, or the pattern of a budget that models share (``all``
+for that of all models), or that lanes share.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Literal, Protocol
@@ -58,6 +61,8 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     tokens: int | None = None
     requests: int | None = None
+    rules: str = ""
+    """Which pool each lane of the account counts in, for the store's scripts (``rules_of``); '' where they go by what was noted."""
 
     @property
     def unit(self) -> Unit:
@@ -65,11 +70,20 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
         return "requests" if self.requests and not self.tokens else "tokens"
 
 
+Short = Literal["", "tokens", "requests", "open", "creates"]
+"""What there is no room in; '' where there is."""
+
+
 class Room(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a batch fits into its budget now, and the limits of that as they are believed."""
+    """Whether a batch may be sent now as far as its account's room goes, and the limits of its budget as they are believed."""
 
     limits: Pool
-    fits: bool
+    short: Short = ""
+
+    @property
+    def fits(self) -> bool:
+        """Return whether nothing is short."""
+        return not self.short
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,8 +101,55 @@ def pool_of(model: str, limits: Iterable[Limit]) -> Pool:
     """Return a model's pool by the first budget that matches; without one it is a pool without limits."""
     for limit in limits:
         if fnmatchcase(model, limit.match):
-            return Pool(name=ALL if limit.shared else model, tokens=limit.tokens, requests=limit.requests)
+            return Pool(name=shared_name(limit) or model, tokens=limit.tokens, requests=limit.requests)
     return Pool(name=model)
+
+
+def shared_name(limit: Limit) -> str:
+    """Return the name of the pool that all models of a budget share, '' where each has its own."""
+    return (ALL if limit.match == "*" else limit.match) if limit.shared else ""
+
+
+def lane_pool(match: str) -> str:
+    """Return the name of the pool that lanes of a pattern share: it has a blank, which no model's has, and no bar."""
+    return f"lanes {match.replace('|', ';')}"
+
+
+def rules_of(limits: Iterable[Limit], lanes: Iterable[str] = ()) -> str:
+    """Return an account's budgets as the store's scripts read them (JSON): Lua pattern, shared name, and what it is held against.
+
+    That is the lane's name (true) for the patterns of ``lanes``, which come first, else the model's. Budgets may change while
+    batches are open: what these take counts in the pool that their lane is in now.
+    """
+    of_lanes = [(lua_pattern(match), lane_pool(match), True) for match in lanes]
+    of_models = [(lua_pattern(limit.match), shared_name(limit), False) for limit in limits]
+    return msgspec.json.encode(of_lanes + of_models).decode()
+
+
+_GLOB = re.compile(r"\*+|\?|\[(!|(?!!))(\][^\]]*|[^\]]+)\]|.", re.DOTALL)
+_SPECIAL = re.compile(r"[%\]^]")
+
+
+@functools.lru_cache(maxsize=1000)
+def lua_pattern(glob: str) -> str:
+    """Return a Lua pattern that matches just what a glob pattern (``fnmatchcase``) does."""
+    return f"^{_GLOB.sub(_in_lua, glob)}$"
+
+
+def _in_lua(part: re.Match[str]) -> str:
+    told, inverted, members = part[0], part[1], part[2]
+    if told.startswith("*"):
+        return ".*"
+    if told == "?":
+        return "."
+    if members is None:
+        return _literal(told)
+    escaped = _SPECIAL.sub(r"%\g<0>", members)
+    return f"[^{escaped}]" if inverted else f"[{escaped}]"
+
+
+def _literal(character: str) -> str:
+    return character if character.isalnum() or not character.isascii() else f"%{character}"
 
 
 def lower_of(pool: Pool, believed: Pool) -> Pool:

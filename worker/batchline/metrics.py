@@ -287,7 +287,7 @@ def _budgets(accounts: Iterable[AccountFacts], settings: Settings, named: Collec
     for facts in accounts:
         sums: Counter[tuple[str, str, str]] = Counter()
         known = sorted(models & {model for account, _, model in named if account == facts.name})
-        for use in pools.uses(facts, settings.accounts[facts.name], known):
+        for use in pools.uses(facts, settings.accounts[facts.name], known, settings.lane_budgets):
             beyond = use.is_model and use.model not in models
             name = (facts.name, labels.OTHER if beyond else use.model, str(use.unit))
             sums[name] += use.used

@@ -1,19 +1,19 @@
 """The budgets of an account as people see them: what is used of each, its limit, and how long a lower one is believed. Pure.
 
 A shared budget that holds for all of an account's models stands under ``all``, as the account's own limits do; one that
-holds for some of them under its pattern. Any other stands under its model.
+holds for some of them under its pattern. Any other stands under its model; one that lanes share under their pattern.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
 
-from batchline.budgets import ALL, Limit, Pool, lower_of, pool_of
-from batchline.providers import facts_of
-from batchline.settings import Account
+from batchline.budgets import ALL, Limit, Pool, lane_pool, pool_of, shared_name
+from batchline.providers import budgets_of
+from batchline.settings import Account, LaneBudget
 from batchline.store.accounts import AccountFacts, PoolUse
 
 Unit = Literal["tokens", "requests", "batches", "creates"]
@@ -33,40 +33,33 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
     """Whether ``model`` is the name of one model, and not a pattern or ``all``."""
 
 
-def uses(facts: AccountFacts, account: Account, models: Iterable[str]) -> list[Use]:
-    """Return what an account uses: as a whole, and of the budgets of these models and of what it has open."""
+def uses(
+    facts: AccountFacts, account: Account, models: Iterable[str], lanes: Iterable[tuple[str, LaneBudget]] = ()
+) -> list[Use]:
+    """Return what an account uses: as a whole, and of the budgets of these models and of what it has open.
+
+    ``lanes`` are the budgets that lanes of a pattern share, which stand under ``lanes`` and the pattern while they are in use.
+    """
     budgets = budgets_of(account)
-    shared = shared_name(budgets)
+    shared = {name: limit for limit in reversed(budgets) if (name := shared_name(limit))}
+    whole = bool(budgets) and shared_name(budgets[0]) == ALL
     names = dict.fromkeys([*(pool_of(model, budgets).name for model in models), *sorted(facts.pools)])
-    found = _whole(facts, account, _limits(ALL, budgets) if shared == ALL else Pool(name=ALL))
+    found = _whole(facts, account, _limits(ALL, shared[ALL]) if whole else Pool(name=ALL))
+    of_lanes = {lane_pool(match): (f"lanes {match}", budget) for match, budget in lanes}
     for name in names:
-        if name != ALL:
-            found += _of_pool(facts, name, name, _limits(name, budgets), is_model=True)
-        elif shared not in {"", ALL}:
-            found += _of_pool(facts, name, shared, _limits(name, budgets), is_model=False)
+        if name in of_lanes:
+            label, own = of_lanes[name]
+            limits = Pool(name=name, tokens=own.tokens, requests=own.requests)
+            found += _of_pool(facts, name, label, limits, is_model=False)
+        elif name in shared and not (whole and name == ALL):
+            found += _of_pool(facts, name, shared[name].match, _limits(name, shared[name]), is_model=False)
+        elif name != ALL:
+            found += _of_pool(facts, name, name, pool_of(name, budgets), is_model=True)
     return found
 
 
-def budgets_of(account: Account) -> Sequence[Limit]:
-    """Return an account's budgets: its own, or those that its provider documents."""
-    return facts_of(account).budgets if account.budgets is None else account.budgets
-
-
-def shared_name(budgets: Sequence[Limit]) -> str:
-    """Return under which name the shared budget of an account is shown: ``all``, or the patterns that it holds for; '' without one."""
-    shared = [limit.match for limit in budgets if limit.shared]
-    return ALL if shared and budgets[0].shared and budgets[0].match == "*" else ",".join(shared)
-
-
-def _limits(name: str, budgets: Sequence[Limit]) -> Pool:
-    """Return the configured limits of a pool; of the shared one the lowest."""
-    if name != ALL:
-        return pool_of(name, budgets)
-    limits = Pool(name=ALL)
-    for limit in budgets:
-        if limit.shared:
-            limits = lower_of(limits, Pool(name=ALL, tokens=limit.tokens, requests=limit.requests))
-    return limits
+def _limits(name: str, limit: Limit) -> Pool:
+    return Pool(name=name, tokens=limit.tokens, requests=limit.requests)
 
 
 def _whole(facts: AccountFacts, account: Account, limits: Pool) -> list[Use]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from batchline.budgets import Pool, pool_of
+from batchline.budgets import Pool, lane_pool, pool_of, rules_of
 from batchline.engine.shutdown import Shutdown
 from batchline.errors import InvalidRequest
 from batchline.lanes import Lane, parse_lane
-from batchline.providers import Facts, facts_of
+from batchline.providers import Facts, budgets_of, facts_of
 from batchline.providers.protocol import Endpoint, Provider
 from batchline.pulse import Pulse
 from batchline.settings import Account, Settings
@@ -89,5 +89,14 @@ def _find(settings: Settings, name: str) -> Target:
             f"lane {name}: {account.provider} has no endpoint {lane.endpoint!r}; known are {', '.join(known.endpoints)}",
             code="not_configured",
         )
-    budgets = known.budgets if account.budgets is None else account.budgets
-    return Target(lane=lane, account=account, facts=known, endpoint=endpoint, pool=pool_of(lane.model, budgets))
+    return Target(lane=lane, account=account, facts=known, endpoint=endpoint, pool=_pool(settings, lane, account))
+
+
+def _pool(settings: Settings, lane: Lane, account: Account) -> Pool:
+    """Return the budget that a lane counts in: one that it shares with others of a pattern, else its account's."""
+    budgets = budgets_of(account)
+    rules = rules_of(budgets, (match for match, _ in settings.lane_budgets))
+    if (shared := settings.budget_for(lane.name)) is None:
+        return msgspec.structs.replace(pool_of(lane.model, budgets), rules=rules)
+    match, limits = shared
+    return Pool(name=lane_pool(match), tokens=limits.tokens, requests=limits.requests, rules=rules)

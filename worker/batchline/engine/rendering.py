@@ -212,10 +212,10 @@ class Rendering:
 
 
 def _mark_for(context: Context, target: Target) -> caching.Mark | None:
-    if target.account is None or target.endpoint is None or not target.endpoint.prefixed:
+    if target.account is None or target.facts is None or target.endpoint is None or not target.endpoint.prefixed:
         return None
     rules = context.settings.cache_for(target.lane.name)
-    return caching.mark_for(target.account.provider, target.lane.endpoint, rules)
+    return caching.mark_for(target.account.provider, target.lane.endpoint, rules, takes_key=target.facts.cache_key)
 
 
 class _Inputs(msgspec.Struct):

@@ -13,7 +13,7 @@ from batchline.engine import answers, leases, pressure, transitions
 from batchline.engine.context import Context, Target
 from batchline.engine.entries import Envelope, Failure, read_envelope
 from batchline.errors import ProviderError, Retryable
-from batchline.providers.protocol import UNREADABLE_LINES, Progress, Provider, Result
+from batchline.providers.protocol import PROGRESS, UNREADABLE_LINES, Progress, Provider, Result
 from batchline.store.records import Batch, Owed
 from batchline.store.settling import Answer, Retry
 
@@ -30,7 +30,7 @@ RAN = frozenset({"succeeded", "rejected", "retryable"})
 """Kinds of results of rows that were run."""
 UNREADABLE = UNREADABLE_LINES | {"unread"}
 """Codes of errors that say: the results are there, and are nothing that can be read as results of this batch."""
-UNANSWERED = {"expired": "expired", "cancelled": "cancelled"}
+UNANSWERED = {"expired": "expired", "cancelled": "cancelled", "failed": "provider_error"}
 """Why a row without any result has none, by the batch's outcome; else it is ``missing``."""
 
 
@@ -193,7 +193,11 @@ class _Chunk:
             self._retries.append(answers.retry(self._context, self._retry, envelope, failure, now_ms=self._now_ms))
 
     def settle(self) -> None:
-        """Send what was sorted to the store. Raises Paused, with nothing sent, while there is no room for it."""
+        """Send what was sorted to the store. Raises Paused, with nothing sent, while there is no room for it.
+
+        Answers go before failures: of a row that stands twice, what was answered counts.
+        """
+        self._answers.sort(key=lambda answer: answer.own)
         pressure.check_room(self._context, self._batch, self._answers)
         settling = self._context.store.settling
         lane = self._where.lane
@@ -206,11 +210,16 @@ class _Chunk:
 
 def _give_up_or_retry(context: Context, where: Target, batch: Batch, page: list[Owed]) -> None:
     code = UNANSWERED.get(batch.outcome, "missing")
+    reason = PROGRESS.decode(batch.results).reason if batch.outcome == "failed" else ""
+    message = f"the batch ended as {batch.outcome} without a result" + (f": {reason}" if reason else "")
+    no_answers(context, where, batch, page, code=code, message=message)
+
+
+def no_answers(context: Context, where: Target, batch: Batch, page: list[Owed], *, code: str, message: str) -> None:
+    """Let requests without an answer use an attempt: they go again, or end where it was their last. Raises Paused."""
     chunk = _Chunk(context, where, batch)
     for owed in page:
-        chunk.no_answer(
-            read_envelope(owed, where.lane), code=code, message=f"the batch ended as {batch.outcome} without a result"
-        )
+        chunk.no_answer(read_envelope(owed, where.lane), code=code, message=message)
     chunk.settle()
 
 

@@ -11,7 +11,7 @@ import structlog
 
 from batchline import custom_ids
 from batchline.budgets import Pool, Room, most_in_range
-from batchline.engine import auditor, budgets, cancelling, leases, refusals, transitions
+from batchline.engine import auditor, cancelling, leases, refusals, transitions
 from batchline.engine.context import Context, Target, target
 from batchline.engine.reconciler import reconcile
 from batchline.engine.rendering import Overflow, Rendered, Rendering
@@ -33,6 +33,7 @@ NO_ROOM_MS = 2_000
 TWIN_MS = 1_000
 """How long to wait while another create with as many rows runs, at a provider without tags."""
 TOO_MANY = 429
+NO_LIMIT = 10**9
 NOT_DURABLE_MS = 5_000
 """How long to wait after an intent that was not acknowledged as durable."""
 NotNow = IntentAnswer | Literal["replaced"]
@@ -89,7 +90,7 @@ def _submit_or_hand_back(context: Context, where: Target, batch: Batch, store: s
 
 def _submit_cut(context: Context, where: Target, batch: Batch, store: str) -> None:
     """Render the batch, upload it, put the intent on record and create it."""
-    room = context.store.accounts.room(batch, where.pool, now_ms=context.clock())
+    room = _room(context, where, batch)
     if _waits_for_room(context, where, batch, room):
         return
     _let_ride(context, where, batch)
@@ -120,13 +121,27 @@ def _submit_cut(context: Context, where: Target, batch: Batch, store: str) -> No
         _send(context, where, batch, provider, rows, keeper, nonce=nonce, rendered=rendered)
 
 
+def _room(context: Context, where: Target, batch: Batch) -> Room:
+    """Ask for the room of a batch; without an account there is nowhere to go, and nothing to ask for."""
+    if where.account is None:
+        return Room(limits=where.pool)
+    return context.store.accounts.room(
+        batch,
+        where.pool,
+        now_ms=context.clock(),
+        max_open=where.account.max_open_batches,
+        max_creates=where.account.creates_per_hour or NO_LIMIT,
+    )
+
+
 def _waits_for_room(context: Context, where: Target, batch: Batch, room: Room) -> bool:
-    """Put a batch back whose budget has no room, before it is rendered in vain. One that is to be cancelled needs none."""
-    if where.account is None or batch.cancel_ms or room.fits:
+    """Put a batch back whose account has no room, before it is rendered in vain. One that is to be cancelled needs none."""
+    if batch.cancel_ms or room.fits:
         return False
     cancelling.answer_waiting(context, where, batch)
-    log.debug("batch.waits_for_room", batch=batch.id, lane=batch.lane, pool=where.pool.name)
-    context.store.batches.release(batch, agenda=keys.AGENDA_ACCUMULATE, next_ms=context.clock() + NO_ROOM_MS)
+    log.debug("batch.waits_for_room", batch=batch.id, lane=batch.lane, pool=where.pool.name, reason=room.short)
+    next_ms = context.clock() + (CREATES_FULL_MS if room.short == "creates" else NO_ROOM_MS)
+    context.store.batches.release(batch, agenda=keys.AGENDA_ACCUMULATE, next_ms=next_ms)
     return True
 
 
@@ -209,6 +224,7 @@ def _commit(
         state="submitting",
         nonce=job.nonce,
         rows=job.rows,
+        row_bytes=rendered.bytes,
         intent_ms=job.intent_ms,
         sent_tokens=rendered.tokens,
     )
@@ -271,7 +287,8 @@ def _intend(context: Context, where: Target, batch: Batch, job: Job, rendered: R
         input_ref=job.input_ref or "",
         now_ms=job.intent_ms,
         call_s=context.settings.create_timeout,
-        max_creates=account.creates_per_hour or 10**9,
+        max_open=account.max_open_batches,
+        max_creates=account.creates_per_hour or NO_LIMIT,
         pool=where.pool,
         tokens=rendered.tokens,
         body_bytes=rendered.body_bytes,
@@ -306,9 +323,9 @@ def _create(context: Context, where: Target, batch: Batch, provider: Provider, r
 def _not_created(context: Context, where: Target, batch: Batch, error: Retryable) -> None:
     """Nothing was created, for no fault of the batch: it goes again, without an attempt used."""
     if error.status == TOO_MANY:
-        until = budgets.no_room(context, where, batch, error)
-    else:
-        until = transitions.trouble(context, batch, error)
+        refusals.refused_for_room(context, where, batch, error)
+        return
+    until = transitions.trouble(context, batch, error)
     context.store.batches.again(batch, not_before_ms=until, reason=error.code or "retryable")
 
 

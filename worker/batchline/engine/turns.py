@@ -23,6 +23,8 @@ log = structlog.get_logger("batchline.accumulator")
 
 NO_ROOM = frozenset({"tokens", "requests"})
 """Answers to a cut that say that the lane's budget is in use."""
+SHUT = frozenset({"down", "open", "creates"})
+"""Answers to a cut that every lane of the budget would get."""
 
 
 @dataclass(kw_only=True)
@@ -72,7 +74,9 @@ def _turn(line: Line, short: set[Budget], full: set[Budget], cut: Cut, go_on: Ne
     if budget in full or (budget in short and not _is_small(line)):
         return False
     answer = cut(line, budget in short)
-    if answer in NO_ROOM:
+    if answer in SHUT:
+        full.add(budget)
+    elif answer in NO_ROOM:
         (full if budget in short else short).add(budget)
     if answer != "cut":
         log.debug("lane.not_cut", lane=line.seen.lane, reason=answer, requests=line.seen.requests)

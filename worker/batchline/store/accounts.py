@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
-from batchline.budgets import PARTS, SLIVER, Pool, Room, Unit, lower_of
+from batchline.budgets import PARTS, SLIVER, Pool, Room, Short, Unit, lower_of
 from batchline.store import files, keys
 from batchline.store.connection import Argument, Connection
 from batchline.store.records import Batch, Outage, flat, outage_record, pairs, text
 
 HOUR_MS = 3_600_000
+CREATES = "creates"
+"""Field of an account's believed limits: until when (unix ms) nothing is to be created."""
+DEFERRED_KEPT_MS = 24 * HOUR_MS
+"""How long that is kept, and at least what else is believed of the account."""
 MOST_FILES = 10_000
 """Most files that are counted: the figure is for people, and a scrape must stay short."""
 STORAGE = ("storage_files", "storage_bytes", "storage_ours", "storage_our_bytes", "storage_ms")
@@ -42,7 +46,8 @@ class StorageFacts(msgspec.Struct, frozen=True):
 class AccountFacts(msgspec.Struct, frozen=True, kw_only=True):
     """An account as the store knows it. Times are unix ms.
 
-    ``batches``, ``requests`` and ``tokens`` (estimated) take up its room, also by pool; ``creates`` are of the last hour. ``errors`` counts
+    ``batches`` are at its provider. ``requests`` and ``tokens`` (estimated) take up its room, also by pool, those of batches that
+    wait included; ``creates`` are of the last hour. ``errors`` counts
     the provider calls that failed, by ``call:code``. ``files`` wait to be deleted, ``files_failed`` could not be so far.
     ``storage`` is None until the files at the provider were added up.
     """
@@ -86,16 +91,18 @@ class Accounts:
             for at, name in enumerate(names)
         ]
 
-    def room(self, batch: Batch, pool: Pool, *, now_ms: int) -> Room:
-        """Ask whether a batch in ``cut`` may be sent as far as its budget goes; where not, it keeps the room that it wants.
+    def room(self, batch: Batch, pool: Pool, *, now_ms: int, max_open: int, max_creates: int) -> Room:
+        """Ask whether a batch in ``cut`` may be sent as far as its account's room goes; where not, it keeps what it wants.
 
         Raises LeaseLost.
         """
         where = [keys.batch(batch.id), keys.account_open(batch.account), keys.account_believed(batch.account)]
+        where.append(keys.account_creates(batch.account))
         arguments: list[Argument] = [batch.fence, batch.id, pool.name, pool.tokens or 0, pool.requests or 0, now_ms]
-        fits, tokens, requests = self._connection.call("room", where, [*arguments, SLIVER, PARTS])
+        arguments += [SLIVER, PARTS, max_open, max_creates, pool.rules]
+        short, tokens, requests = self._connection.call("room", where, arguments)
         limits = Pool(name=pool.name, tokens=int(tokens) or None, requests=int(requests) or None)
-        return Room(limits=limits, fits=bool(fits))
+        return Room(limits=limits, short=cast("Short", text(short)))
 
     def lower(
         self,
@@ -106,16 +113,23 @@ class Accounts:
         requests: int,
         unit: Unit,
         told: int | None,
+        least: int,
         now_ms: int,
         told_for_s: float,
         guess_for_s: float,
     ) -> int:
-        """Believe for a while that the provider takes less than was thought; returns how much, 0 if nothing was learned."""
+        """Believe for a while that the provider takes less than was thought; returns how much, 0 if nothing was learned.
+
+        ``told`` is what the provider named, ``least`` the least that may be guessed without that.
+        """
         where = [keys.account_open(batch.account), keys.account_believed(batch.account)]
         arguments: list[Argument] = [pool.name, batch.id, tokens, requests, unit, told or 0]
-        arguments += [now_ms, int(told_for_s * 1000), int(guess_for_s * 1000), SLIVER]
-        arguments += [(pool.tokens if unit == "tokens" else pool.requests) or 0]
+        arguments += [now_ms, int(told_for_s * 1000), int(guess_for_s * 1000), least, pool.rules]
         return int(self._connection.call("lower", where, arguments))
+
+    def defer(self, account: str, *, until_ms: int) -> None:
+        """Note until when nothing is to be created on an account: its provider took too many creates already."""
+        self._connection.call("defer", [keys.account_believed(account)], [until_ms, CREATES, DEFERRED_KEPT_MS])
 
     def count_duplicate(self, account: str, provider_id: str, *, now_ms: int) -> bool:
         """Count a second provider batch for one attempt of ours; False when it was counted before."""
@@ -188,6 +202,8 @@ def _believed_until(lowered: Mapping[bytes, bytes], now_ms: int) -> dict[str, in
 
 def _lowered(lowered: Mapping[bytes, bytes], now_ms: int) -> Iterator[tuple[Pool, int]]:
     for field, raw in lowered.items():
+        if text(field) == CREATES:
+            continue
         tokens, requests, until_ms = map(int, raw.split(b":"))
         if until_ms > now_ms:
             name = text(field).partition("|")[2]
@@ -210,7 +226,7 @@ def _facts(name: str, found: list[Any], due: int, failed: int, now_ms: int) -> A
     taken = [_room(raw) for raw in rooms]
     return AccountFacts(
         name=name,
-        batches=len(taken),
+        batches=sum(room.sent for room in taken),
         requests=sum(room.requests for room in taken),
         tokens=sum(room.tokens for room in taken),
         pools=_pools(taken, lowered, now_ms),
@@ -228,13 +244,14 @@ def _facts(name: str, found: list[Any], due: int, failed: int, now_ms: int) -> A
 class _Room(msgspec.Struct, frozen=True):
     requests: int
     tokens: int
+    sent: bool
     pool: str
 
 
 def _room(raw: bytes) -> _Room:
     requests, tokens, *rest = text(raw).split(":", 3)
-    pool = rest[1].split("|", 1)[0] if len(rest) == 2 else ""  # of a version that did not know pools
-    return _Room(int(requests), int(tokens), pool)
+    sent, place = rest if len(rest) == 2 else ("1", "")  # of a version that did not know pools
+    return _Room(int(requests), int(tokens), sent == "1", place.split("|", 1)[0])
 
 
 def _pools(taken: list[_Room], lowered: Mapping[bytes, bytes], now_ms: int) -> dict[str, PoolUse]:

@@ -93,7 +93,7 @@ class Batches:
             max_creates,
         ]
         arguments += [self._lease_ms, lane.base, keys.batch(""), int(riders_only)]
-        arguments += [pool.name, pool.tokens or 0, pool.requests or 0, SLIVER, PARTS, int(squeeze)]
+        arguments += [pool.name, pool.tokens or 0, pool.requests or 0, SLIVER, PARTS, int(squeeze), pool.rules]
         return cast("CutAnswer", text(self._connection.call("cut", where, arguments)))
 
     def ride(self, batch: Batch, *, horizon_ms: int, max_requests: int) -> int:
@@ -141,6 +141,7 @@ class Batches:
         input_ref: str,
         now_ms: int,
         call_s: float,
+        max_open: int,
         max_creates: int,
         pool: Pool,
         tokens: int,
@@ -152,7 +153,7 @@ class Batches:
 
         ``creates``: this hour's creates are used up. ``twin_...``: no tags, and another intent with as
         many rows is open. ``cancelled``: after ``batch`` was read; what was rendered may hold what nobody wants any more.
-        ``no_room``: its budget is in use; the batch keeps the room that it wants, and waits.
+        ``no_room``: its budget is in use, or ``max_open`` batches are at the provider; the batch keeps the room that it wants, and waits.
         ``not_durable``: it is on record, but not acknowledged; take it back with ``again``.
         ``tokens`` is the estimate for all rows, ``sent`` their custom_ids in order where no file has them.
         """
@@ -171,6 +172,7 @@ class Batches:
             batch.cancel_ms,
         ]
         arguments += [tokens, body_bytes, pool.name, pool.tokens or 0, pool.requests or 0, SLIVER, "\n".join(sent)]
+        arguments += [max_open, pool.rules]
         where = [
             keys.batch(batch.id),
             keys.account_creates(batch.account),

@@ -9,10 +9,11 @@
 --      12 '1' for a batch of riders alone: the open range stays as it is
 --      13 pool of the lane's budget  14 most tokens  15 most requests in it (0: no limit known)
 --      16 the share of it that is kept for small batches of lanes that have nothing open  17 into how many batches a lane
---      divides the rest  18 '1' where only that sliver is to be had
--- Returns 'cut', or why not: 'moved' (the range is not as seen, or there is nothing to cut), 'waiting' (a batch of this lane waits in `cut`, or only
---   the sliver is to be had and the lane has something open),
---   'down' (the provider fails), 'open', 'creates', 'tokens' or 'requests' (no room).
+--      divides the rest  18 '1' where only that sliver is to be had  19 which pool each model counts in (JSON, or '')
+-- Returns 'cut', or why not: 'moved' (the range is not as seen, or there is nothing to cut), 'waiting' (a batch of this lane waits in `cut`
+--   that did not go again, or as many as a lane may have; or only the sliver is to be had and the lane has something open),
+--   'down' (the provider fails), 'open', 'creates', 'tokens' or 'requests' (no room: batches that wait for theirs in other
+--   pools, and those that were put off, take none of the first two; but no pool has more of either than may be open).
 --@include listed
 --@include room
 local id, now = ARGV[1], tonumber(ARGV[6])
@@ -27,20 +28,27 @@ end
 if (riders_only or (open[3] or '0') == '0') and redis.call('ZCOUNT', KEYS[9], '-inf', now) == 0 then
   return 'moved'
 end
-if open[7] and redis.call('HGET', ARGV[11] .. open[7], 'state') == 'cut' then
-  return 'waiting'
-end
 if now < tonumber(redis.call('HGET', KEYS[5], 'down_until') or 0) then
   return 'down'
 end
-if redis.call('HLEN', KEYS[3]) >= tonumber(ARGV[7]) then
+-- One that went again is not waited for, since it may be put off for long: what its provider has no room for may be it alone.
+local cutting = open[7] and redis.call('HMGET', ARGV[11] .. open[7], 'state', 'again') or {}
+local put_off = tonumber(cutting[2] or 0) > 0 and string.find(redis.call('HGET', KEYS[3], open[7]) or '', '^0:')
+if cutting[1] == 'cut' and not put_off then
+  return 'waiting'
+end
+local used, sliver, parts = room_used(KEYS[3], ARGV[13], ARGV[2], '', false, ARGV[19]), tonumber(ARGV[16]), tonumber(ARGV[17])
+if used.own >= parts then
+  return 'waiting'
+end
+local most = tonumber(ARGV[7])
+if used.sent + used.waiting >= most or used.waiting + used.resting >= math.max(most, parts) then
   return 'open'
 end
-if redis.call('ZCOUNT', KEYS[4], now - 3600000, '+inf') >= tonumber(ARGV[8]) then
+if creates_full(KEYS[4], KEYS[10], tonumber(ARGV[8]) - used.waiting, now) then
   return 'creates'
 end
 local limits = room_limits(KEYS[10], ARGV[13], ARGV[14], ARGV[15], now)
-local used, sliver = room_used(KEYS[3], ARGV[13], ARGV[2], '', false), tonumber(ARGV[16])
 -- What is more than its part is sent in parts; riders are counted when they are aboard.
 local asked = {requests = 0, tokens = 0}
 if not riders_only then

@@ -19,10 +19,13 @@ local waiting = {}
 for i = 8, #KEYS, 2 do
   waiting[KEYS[i]] = KEYS[i + 1]
 end
--- One that was cut since they were looked at: a lane has a new batch only once the one before has left `cut`.
-local cutting = redis.call('HGET', KEYS[6], 'cutting')
-if cutting then
-  waiting[ARGV[4] .. cutting] = ARGV[4] .. cutting .. ARGV[5]
+-- Those that were cut, or went again, since they were looked at: what is not sent keeps its place among the open ones.
+local lane, open = redis.call('HGET', KEYS[1], 'lane'), redis.call('HGETALL', KEYS[7])
+for i = 1, #open, 2 do
+  local _, _, sent, _, of_lane = string.match(open[i + 1], ROOM)
+  if sent == '0' and of_lane == lane then
+    waiting[ARGV[4] .. open[i]] = ARGV[4] .. open[i] .. ARGV[5]
+  end
 end
 
 local function free(entry)
@@ -55,10 +58,10 @@ end
 redis.call('HINCRBY', KEYS[1], 'riders', moved)
 local per_token = tonumber(redis.call('HGET', KEYS[6], 'per_token') or ARGV[6])
 redis.call('HINCRBY', KEYS[1], 'sent_tokens', math.ceil(bytes / per_token))
-local batch = redis.call('HMGET', KEYS[1], 'id', 'state', 'pool', 'lane')
+local batch = redis.call('HMGET', KEYS[1], 'id', 'state', 'pool', 'lane', 'orphan')
 if moved > 0 and batch[2] == 'submitted' then
   local requests, tokens = string.match(redis.call('HGET', KEYS[7], batch[1]) or '', ROOM)
-  requests, tokens = tonumber(requests or 0) + moved, tonumber(tokens or 0) + math.ceil(bytes / per_token)
+  requests, tokens = tonumber(requests or 0) + (batch[5] and moved or 0), tonumber(tokens or 0) + math.ceil(bytes / per_token)
   redis.call('HSET', KEYS[7], batch[1], room_entry(requests, tokens, '1', batch[3] or '', batch[4]))
 end
 if ARGV[3] == '1' then

@@ -21,14 +21,17 @@ if batch[1] ~= 'submitting' and batch[1] ~= 'reconciling' and not forgotten then
   return redis.error_reply('STATE submitted needs a batch in submitting or reconciling, this one is ' .. tostring(batch[1]))
 end
 if forgotten then
+  -- Its entry has nothing where it went again meanwhile; what embarks adds its own tokens, and is among its rows.
+  local known = redis.call('HMGET', KEYS[1], 'tokens', 'pool', 'lane')
   local _, tokens = string.match(redis.call('HGET', KEYS[6], ARGV[2]) or '', ROOM)
-  redis.call('HSET', KEYS[1], 'nonce', ARGV[8], 'rows', ARGV[9], 'embarks', 1, 'sent_tokens', tokens or 0)
+  tokens = math.max(tonumber(tokens or 0), tonumber(known[1] or 0))
+  redis.call('HSET', KEYS[1], 'nonce', ARGV[8], 'rows', ARGV[9], 'embarks', 1, 'sent_tokens', tokens)
+  redis.call('HSET', KEYS[6], ARGV[2], room_entry(ARGV[9], tokens, '1', known[2] or '', known[3]))
 end
 local rows = redis.call('HGET', KEYS[1], 'rows')
 if rows and redis.call('HGET', KEYS[5], rows) == ARGV[2] then
   redis.call('HDEL', KEYS[5], rows)
 end
-mark_sent(KEYS[6], ARGV[2], '1')
 redis.call('SET', KEYS[2], ARGV[2])
 redis.call('HSET', KEYS[1], 'state', 'submitted', 'provider_id', ARGV[3], 'submitted_ms', ARGV[4],
            'expires_ms', ARGV[5], 'next_ms', ARGV[6], 'lease_until', 0,

@@ -7,16 +7,42 @@ local function room_entry(requests, tokens, sent, pool, lane)
   return string.format('%.0f:%.0f:%s:%s|%s', requests, tokens, sent, pool, lane)
 end
 
+-- The pool in which a lane counts now, by the account's budgets in their order: {pattern, the name of the pool that all that match
+-- share, or '', whether it is held against the lane's whole name and not the model's}.
+local function pool_now(lane, rules)
+  local model = string.match(lane, '^[^:]*:[^:]*:([^|]*)') or ''
+  for _, rule in ipairs(rules) do
+    if string.match(rule[3] and lane or model, rule[1]) then
+      return rule[2] ~= '' and rule[2] or model
+    end
+  end
+  return model
+end
+
 -- What a pool has in use, apart from one batch: all of it, or only what was sent, each batch and together; and whether the
--- lane has anything open.
-local function room_used(key, pool, lane, except, only_sent)
-  local used, open = {requests = 0, tokens = 0, batches = 0, lane = false, all = {}}, redis.call('HGETALL', key)
+-- lane has anything open. Of the whole account `sent` batches are at the provider; of this pool `waiting` ones are not, and
+-- keep room, while `resting` ones have given theirs back until they are looked at again; `own` are the lane's that are not sent.
+-- `rules` (JSON, as of `pool_now`) may have changed since a batch was cut; without these it counts where it did then.
+local function room_used(key, pool, lane, except, only_sent, rules)
+  local used = {requests = 0, tokens = 0, batches = 0, lane = false, all = {}, sent = 0, waiting = 0, resting = 0, own = 0}
+  local open, known = redis.call('HGETALL', key), (rules or '') ~= '' and cjson.decode(rules)
   for i = 1, #open, 2 do
     local requests, tokens, sent, of_pool, of_lane = string.match(open[i + 1], ROOM)
     if not requests then
       -- Of a version that did not know pools: it counts everywhere until its batch has ended.
       requests, tokens = string.match(open[i + 1], ROOM_OF_OLD)
       sent, of_pool = '1', pool
+    elseif known then
+      of_pool = pool_now(of_lane, known)
+    end
+    if requests and open[i] ~= except then
+      if sent == '1' then
+        used.sent = used.sent + 1
+      elseif of_pool == pool then
+        local kind = requests == '0' and 'resting' or 'waiting'
+        used[kind] = used[kind] + 1
+      end
+      used.own = used.own + (sent == '0' and of_lane == lane and 1 or 0)
     end
     if requests and open[i] ~= except and of_pool == pool and (sent == '1' or not only_sent) then
       used.requests, used.tokens = used.requests + requests, used.tokens + tokens
@@ -65,14 +91,23 @@ local function no_room(used, limits, requests, tokens, sliver, may_squeeze, must
   return nil
 end
 
+-- Whether nothing more may be created on an account now: in the hour so many creates were used, or its provider said so
+-- (field `creates` of what is believed: until when, ms).
+local function creates_full(creates, believed, most, now)
+  if tonumber(now) < tonumber(redis.call('HGET', believed, 'creates') or 0) then
+    return true
+  end
+  return redis.call('ZCOUNT', creates, tonumber(now) - 3600000, '+inf') >= tonumber(most)
+end
+
 -- What one batch may take of a limit, so that a lane fills its budget with whole batches.
 local function part(limit, sliver, parts)
   return limit > 0 and math.max(1, math.floor(limit * (1 - sliver) / parts)) or math.huge
 end
 
-local function mark_sent(key, id, sent)
-  local entry = redis.call('HGET', key, id)
-  if entry then
-    redis.call('HSET', key, id, (string.gsub(entry, '^(%d+:%d+):[01]', '%1:' .. sent)))
-  end
+-- What a batch of so many requests and tokens takes of a budget: no more than its part, since the rest becomes a batch of its
+-- own; but one request alone is sent as it is.
+local function part_wanted(requests, tokens, limits, sliver, parts)
+  local most = requests > 1 and part(limits.tokens, sliver, parts) or math.huge
+  return {requests = math.min(requests, part(limits.requests, sliver, parts)), tokens = math.min(tokens, most)}
 end
