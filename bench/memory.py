@@ -109,7 +109,8 @@ def request(provider: str, n: int, queue: str, dice: random.Random) -> Request:
 def body(lane: str, text: str) -> dict[str, Any]:
     if lane.startswith("gemini"):
         return {"contents": [{"role": "user", "parts": [{"text": text}]}], "generationConfig": {"maxOutputTokens": 64}}
-    return {"model": lane.split(":")[2], "max_tokens": 64, "messages": [{"role": "user", "content": text}]}
+    limit = "max_tokens" if lane.startswith("anthropic") else "max_completion_tokens"
+    return {"model": lane.split(":")[2], limit: 64, "messages": [{"role": "user", "content": text}]}
 
 
 class Peak:

@@ -39,7 +39,8 @@ ANSWER = "sha256:"
 CANARIES = (PROMPT, METADATA, KEY, ANSWER)
 REFUSED = "message.refused"
 MARKERS = ["", "[[reject]]", "[[fail]]", "[[expire]]", "[[expire-once]]", "[[duplicate]]", "[[fail-once]]"]
-MODELS = ("gpt-5-mini", "claude-haiku-4-5")
+MODELS = {"gpt-5-mini": "max_completion_tokens", "claude-haiku-4-5": "max_tokens"}
+"""Models, and what each calls the most tokens of an answer."""
 SETTINGS = {
     "BATCHLINE_FLUSH__MAX_AGE": "0",
     "BATCHLINE_POLL__MIN_INTERVAL": "0.2",
@@ -122,8 +123,8 @@ BAD: list[dict[str, Any]] = [
 def ask(client: Client) -> list[Any]:
     """Send requests of every fate, and some that no worker can read; return the replies."""
     asks = [
-        {"model": model, "messages": [{"role": "user", "content": f"{PROMPT} {n} {marker}"}], "max_tokens": 9}
-        for model in MODELS
+        {"model": model, "messages": [{"role": "user", "content": f"{PROMPT} {n} {marker}"}], limit: 9}
+        for model, limit in MODELS.items()
         for n, marker in enumerate(MARKERS * 2)
     ]
     client.enqueue_many([each | {"metadata": {"x": METADATA}} for each in asks], reply_to="out")
