@@ -501,11 +501,6 @@ def test_what_a_batch_asked_for_at_its_last_intent_counts_its_riders_too(scene: 
     assert scene.room(batch, pool(1_200)).fits
 
 
-def test_an_entry_of_the_version_before_takes_room_of_every_pool(scene: Any) -> None:
-    scene.run("HSET", keys.account_open("openai"), "old", "90:900")
-    assert cut(scene, "b2", 200, lane=SECOND) == "tokens"
-
-
 def test_a_batch_that_was_forgotten_keeps_the_room_of_its_range_when_requests_embark(scene: Any) -> None:
     lane = scene.lane.name
     assert cut(scene, "b1", 100, lane=lane) == "cut"

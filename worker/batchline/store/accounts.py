@@ -249,8 +249,7 @@ class _Room(msgspec.Struct, frozen=True):
 
 
 def _room(raw: bytes) -> _Room:
-    requests, tokens, *rest = text(raw).split(":", 3)
-    sent, place = rest if len(rest) == 2 else ("1", "")  # of a version that did not know pools
+    requests, tokens, sent, place = text(raw).split(":", 3)
     return _Room(int(requests), int(tokens), sent == "1", place.split("|", 1)[0])
 
 

@@ -1,7 +1,6 @@
 -- The account's open batches: B -> `requests:tokens:sent:pool|lane`; sent is '1' from the intent until the provider has ended
 -- it. Sums are always made of these, so that nothing can drift.
 local ROOM = '^(%d+):(%d+):([01]):([^|]*)|(.*)$'
-local ROOM_OF_OLD = '^(%d+):(%d+)$'
 
 local function room_entry(requests, tokens, sent, pool, lane)
   return string.format('%.0f:%.0f:%s:%s|%s', requests, tokens, sent, pool, lane)
@@ -28,14 +27,8 @@ local function room_used(key, pool, lane, except, only_sent, rules)
   local open, known = redis.call('HGETALL', key), (rules or '') ~= '' and cjson.decode(rules)
   for i = 1, #open, 2 do
     local requests, tokens, sent, of_pool, of_lane = string.match(open[i + 1], ROOM)
-    if not requests then
-      -- Of a version that did not know pools: it counts everywhere until its batch has ended.
-      requests, tokens = string.match(open[i + 1], ROOM_OF_OLD)
-      sent, of_pool = '1', pool
-    elseif known then
-      of_pool = pool_now(of_lane, known)
-    end
-    if requests and open[i] ~= except then
+    if open[i] ~= except then
+      of_pool = known and pool_now(of_lane, known) or of_pool
       if sent == '1' then
         used.sent = used.sent + 1
       elseif of_pool == pool then
@@ -43,11 +36,11 @@ local function room_used(key, pool, lane, except, only_sent, rules)
         used[kind] = used[kind] + 1
       end
       used.own = used.own + (sent == '0' and of_lane == lane and 1 or 0)
-    end
-    if requests and open[i] ~= except and of_pool == pool and (sent == '1' or not only_sent) then
-      used.requests, used.tokens = used.requests + requests, used.tokens + tokens
-      used.batches, used.lane = used.batches + 1, used.lane or of_lane == lane
-      used.all[#used.all + 1] = {requests = tonumber(requests), tokens = tonumber(tokens)}
+      if of_pool == pool and (sent == '1' or not only_sent) then
+        used.requests, used.tokens = used.requests + requests, used.tokens + tokens
+        used.batches, used.lane = used.batches + 1, used.lane or of_lane == lane
+        used.all[#used.all + 1] = {requests = tonumber(requests), tokens = tonumber(tokens)}
+      end
     end
   end
   return used
