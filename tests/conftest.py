@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from tests.memory import quick_folder
 from batchline.local.store_process import StoreProcess
 from batchline.store import Store
 
+# A shell lets what it starts in the background ignore Ctrl-C, and so would the programs that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 for name in [name for name in os.environ if name.startswith(("BATCHLINE_", "OPENAI_", "ANTHROPIC_", "GEMINI_"))]:
     del os.environ[name]
 

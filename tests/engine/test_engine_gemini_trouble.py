@@ -13,6 +13,7 @@ from batchline.providers.gemini import GeminiProvider
 from batchline.providers.protocol import AccountAccess, Options
 
 GENERATE = "gemini:generate:gemini-2.5-flash"
+OTHER = "gemini:generate:gemini-2.5-pro"
 NOT_ACTIVE = "The File abc is not in an ACTIVE state and usage is not allowed."
 
 
@@ -48,6 +49,24 @@ def polls_tell(bench: Any, times: int, error: dict[str, Any] | None = None, **me
     bench.wire.fault = fault
 
 
+def files_fail(bench: Any, *, over: int) -> set[str]:
+    """Let Google fail to process files of more bytes; returns which, as it goes."""
+    failed = set()
+
+    def fault(method: str, path: str) -> Response | None:
+        if method != "GET" or "/files/" not in path or ":" in path:
+            return None
+        name = path.rpartition("/")[2]
+        if bench.emulator.gemini_files.path(name).stat().st_size <= over:
+            return None
+        failed.add(name)
+        error = {"code": 3, "message": "line 1 is not valid"}
+        return JSONResponse({"name": f"files/{name}", "state": "FAILED", "error": error})
+
+    bench.wire.fault = fault
+    return failed
+
+
 def attempts(bench: Any) -> set[int]:
     return {reply.attempts for reply in bench.all_replies().values()}
 
@@ -65,6 +84,25 @@ def test_a_batch_is_created_once_its_file_is_ready(bench: Any) -> None:
     assert bench.statuses() == {"succeeded": 8}
     assert (bench.created("gemini"), attempts(bench)) == (1, {1})
     assert "batch.refused" not in {event["event"] for event in logs}
+
+
+def test_a_file_that_google_cannot_process_is_one_batchs_trouble_and_not_its_accounts(bench: Any) -> None:
+    bench.start(gemini_file_delay_s=1)
+    access = AccountAccess(name="gemini", key=lambda: "sk-test", base_url=bench.wire.url, options=Options())
+    bench.services["gemini"] = GeminiProvider(access, sleep=bench.advance)
+    uploads = files_fail(bench, over=10_000)
+    bench.ask("x" * 20_000, GENERATE)
+    with capture_logs() as logs:
+        for n in range(60):
+            bench.ask(f"well {n}", OTHER)
+            bench.tick()
+            bench.advance(10)
+    events = [event["event"] for event in logs]
+    assert "account.trouble" not in events
+    assert len(bench.batches()) - len(bench.open_batches()) > 10
+    assert 3 <= len(uploads) <= 5
+    assert "batch.not_ready" in events
+    assert "line 1 is not valid" in next(event["reason"] for event in logs if event["event"] == "batch.not_ready")
 
 
 @pytest.mark.parametrize("rows", [1, 8])

@@ -22,7 +22,7 @@ from batchline.budgets import Unit
 from batchline.engine import answers, budgets, settler
 from batchline.engine.context import Context, Target, target
 from batchline.engine.entries import read_envelope
-from batchline.errors import KeyRefused, NotFound, Permanent, Retryable, RowsRefused
+from batchline.errors import KeyRefused, NotFound, Permanent, ProviderError, Retryable, RowsRefused
 from batchline.providers.protocol import Refusal, RowRefusal
 from batchline.store.records import Batch, Owed
 
@@ -38,6 +38,8 @@ FILE_GONE = "invalid_file"
 """OpenAI's code of a batch whose file is not there; ours where others say so in words."""
 NOT_READY = "FAILED_PRECONDITION"
 """What Gemini says, say, of a file that it still processes; what it says so of a project's account comes as KeyRefused."""
+UNUSABLE = frozenset({"file_not_ready", "file_failed"})
+"""Codes of uploads (ours) after which a provider could not make its file usable: one batch's trouble, and not its account's."""
 LONG_TIMES = 12
 """The same for a batch of fewer bytes than the limit is tokens: only images and files by reference make it too large. And for one
 that is told of calls in a time: it may be its rows that are counted."""
@@ -139,6 +141,11 @@ def refused_at_upload(context: Context, where: Target, batch: Batch, error: Perm
     log.warning("batch.refused", batch=batch.id, lane=batch.lane, code=error.code, scope="upload", guilty=0)
     sent = msgspec.structs.replace(batch, rows=rows)
     _settle_alone_or_halve(context, where, sent, code=error.code, message=str(error))
+
+
+def unusable_file(context: Context, where: Target, batch: Batch, error: ProviderError) -> None:
+    """Deal with a file that its provider did not get ready (state ``cut``): the batch waits, and its account goes on."""
+    _wait_for_room(context, where, batch, Refusal(scope="busy", code=error.code, message=str(error)))
 
 
 def _wait_for_room(context: Context, where: Target, batch: Batch, refusal: Refusal) -> None:

@@ -197,11 +197,15 @@ def _send(
         if isinstance(error, Permanent) and refusals.is_file_at_fault(error):
             keeper.stop()
             refusals.refused_at_upload(context, where, batch, error, rows=rendered.rows)
+        elif error.code in refusals.UNUSABLE:
+            keeper.stop()
+            refusals.unusable_file(context, where, batch, error)
         else:
             _put_off(context, batch, error)
         return
     keeper.check()
     keeper.stop()
+    job = msgspec.structs.replace(job, intent_ms=context.clock())  # an upload may take minutes
     with context.shutdown.finishing():
         _commit(context, where, batch, provider, rows, job, rendered)
 

@@ -14,7 +14,7 @@ import msgspec
 from batchline.errors import Retryable
 from batchline.providers.failures import MAX_QUOTED
 from batchline.providers.gemini_lines import Status, fields, read_status
-from batchline.providers.lines import decode_line
+from batchline.providers.lines import BadLine, decode_line
 
 READY_S = 600.0
 """How long a file may be processed, in seconds, before it is given up and uploaded again later. Ours."""
@@ -37,6 +37,8 @@ class Uploaded(msgspec.Struct, frozen=True, kw_only=True):
 def parse_uploaded(content: bytes) -> Uploaded:
     """Read a file's record. Raises msgspec.DecodeError or BadLine."""
     told = fields(decode_line(content, _RAW))
+    if "name" not in told:
+        raise BadLine("without the file's name")
     error = read_status(told["error"]) if "error" in told else Status()
     return Uploaded(name=_TEXT.decode(told["name"]), state=_TEXT.decode(told.get("state", _NO_RAW)), error=error)
 
