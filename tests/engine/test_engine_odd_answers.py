@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from starlette.responses import JSONResponse
+from structlog.testing import capture_logs
 from tests.engine.front import Front, lane_of, serve
 from tests.engine.test_engine_short_results import CHAT, HAIKU, ended, served
 
@@ -133,3 +134,20 @@ def test_a_list_with_a_null_stops_no_account(bench: Any, field: str) -> None:
     bench.ask_many(2, CHAT)
     bench.drain(step_s=600)
     assert bench.statuses() == {"succeeded": 2}
+
+
+@pytest.mark.parametrize("odd", [{"bytes": "12"}, {"bytes": 12.5}, {"created_at": {}}])
+def test_a_file_of_another_shape_in_the_list_stops_no_account(bench: Any, odd: dict[str, Any]) -> None:
+    file = {"id": "f1", "object": "file", "bytes": 1, "created_at": 1, "filename": "x", "purpose": "batch"}
+
+    def fault(method: str, path: str) -> JSONResponse | None:
+        if method != "GET" or not path.endswith("/files"):
+            return None
+        return JSONResponse({"object": "list", "data": [file | odd], "has_more": False})
+
+    bench.wire.fault = fault
+    bench.ask_many(2, CHAT)
+    with capture_logs() as logs:
+        bench.drain(step_s=600)
+    assert bench.statuses() == {"succeeded": 2}
+    assert [each["event"] for each in logs if each["log_level"] in {"warning", "error"}] == []

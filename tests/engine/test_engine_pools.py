@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from batchline.errors import Retryable
 from batchline.settings.rules import Budget
 
 CHAT, GPT4 = "openai:chat:gpt-5-mini", "openai:chat:gpt-4o"
@@ -166,3 +167,67 @@ def test_one_request_too_large_for_the_queue_does_not_stop_its_lane(bench: Any) 
     ask(bench, 20, GEMINI)
     go_on(bench, 6, 900)
     assert bench.owed() == 1
+
+
+def order_of_lanes(bench: Any, seconds: int) -> list[str]:
+    """Return the lanes of batches in the order in which they were sent in so many seconds."""
+    order: list[str] = []
+    for _ in range(seconds):
+        bench.tick()
+        order += [batch.id for batch in bench.batches() if batch.submitted_ms and batch.id not in order]
+        bench.advance(1)
+    lanes = {batch.id: batch.lane for batch in bench.batches()}
+    return [lanes[batch] for batch in order]
+
+
+@pytest.mark.parametrize("why", ["cut in one tick", "went again"])
+def test_a_batch_that_waits_for_a_place_gets_one_before_new_cuts_of_another_model(bench: Any, why: str) -> None:
+    one_at_a_time(bench)
+    bench.first.deaf = why == "cut in one tick"
+    if why == "went again":
+        refused: list[bool] = []
+
+        def create(real: Any, rows: Any, job: Any, *, timeout_s: float) -> Any:
+            if job.model == "gpt-4o" and not refused:
+                refused.append(True)
+                raise Retryable("full", account="openai", call="create", code="rate_limit_exceeded", status=429)
+            return real(rows, job, timeout_s=timeout_s)
+
+        bench.first.openai.replace("create", create)
+        bench.ask("x", GPT4)
+        bench.tick()
+    bench.ask_many(30, CHAT)
+    if why == "cut in one tick":
+        bench.ask("x", GPT4)
+        bench.tick()
+        bench.first.deaf = False
+    assert GPT4 in order_of_lanes(bench, 150)
+
+
+def test_a_place_is_kept_for_a_batch_that_was_told_of_it_while_it_is_uploaded(bench: Any) -> None:
+    one_at_a_time(bench)
+    second = bench.worker("second")
+    bench.first.deaf = True
+    bench.ask("x", GPT4)
+    bench.tick()
+    bench.first.deaf = False
+    bench.ask_many(40, CHAT)
+    tried: list[str] = []
+
+    def upload(real: Any, rows: Any, job: Any) -> Any:
+        if job.model == "gpt-4o":
+            tried.append(job.batch_id)
+            bench.tick(second)  # others go on meanwhile
+        return real(rows, job)
+
+    bench.first.openai.replace("upload", upload)
+    bench.advance(61)
+    assert GPT4 in order_of_lanes(bench, 120)
+    assert len(tried) == 1
+
+
+def one_at_a_time(bench: Any) -> None:
+    bench.start(latency_s=8)
+    bench.set("account", max_open_batches=1)
+    bench.set("flush", max_requests=1)
+    bench.set("poll", min_interval=1.0)

@@ -292,6 +292,16 @@ def test_a_list_whose_pages_take_turns_ends(stage: Stage, provider: AnthropicPro
     assert len(stage.asked) == 3
 
 
+@pytest.mark.parametrize("moment", [None, "soon", {}, 0])
+def test_a_batch_whose_time_is_not_told_may_be_the_attempts(
+    stage: Stage, provider: AnthropicProvider, moment: Any
+) -> None:
+    page = {"data": [batch(created_at=moment)], "has_more": False, "last_id": "msgbatch_1"}
+    stage.says(page, page)
+    assert [each.provider_id for each in provider.find(JOB).candidates] == ["msgbatch_1"]
+    assert [each.provider_id for each in provider.recent(JOB.intent_ms)] == ["msgbatch_1"]
+
+
 def test_find_in_an_empty_workspace_finds_nothing(stage: Stage, provider: AnthropicProvider) -> None:
     stage.says({"data": [], "has_more": False, "first_id": None, "last_id": None})
     assert provider.find(JOB).candidates == ()

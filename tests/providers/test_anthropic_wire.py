@@ -48,8 +48,11 @@ def test_an_ended_batch_without_an_address_has_its_results_where_they_always_are
     assert progress.results == (f"/v1/messages/batches/{progress.provider_id}/results",)
 
 
-@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
-def test_a_time_that_is_none_is_not_told(moment: str) -> None:
+@pytest.mark.parametrize(
+    "moment",
+    ["0001-01-01T00:00:00", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "soon", "", {}, True, 10**30],
+)
+def test_a_time_that_is_none_is_not_told(moment: Any) -> None:
     assert progress_of(parse_batch(batch(created_at=moment))).created_ms == 0
 
 

@@ -120,7 +120,9 @@ def test_a_look_that_is_refused_ends_the_wait(stage: Stage, provider: GeminiProv
         provider.upload(io.BytesIO(ROWS), JOB)
 
 
-@pytest.mark.parametrize("body", [b"[1]", b"{}", b'{"state":"ACTIVE"}', b'{"state":"ACTIVE","name":%s}' % (b"9" * 4_301), b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body", [b"[1]", b"{}", b'{"state":"ACTIVE"}', b'{"state":"ACTIVE","name":%s}' % (b"9" * 4_301), b"[" * 100_000]
+)
 def test_a_look_whose_answer_cannot_be_read_is_repeated(stage: Stage, provider: GeminiProvider, body: bytes) -> None:
     uploads(stage, state="PROCESSING")
     stage.says(body, is_("ACTIVE"))

@@ -11,7 +11,17 @@ import pytest
 
 from batchline.providers.lines import BadLine
 from batchline.providers.openai_lines import parse_result, usage_of
-from batchline.providers.openai_wire import Batch, BatchPage, Query, pages, parse_batch, progress_of, refusal_of
+from batchline.providers.openai_wire import (
+    FILE_PAGE,
+    Batch,
+    BatchPage,
+    Query,
+    pages,
+    parse_batch,
+    progress_of,
+    refusal_of,
+    upload_of,
+)
 from batchline.requests import Usage
 
 COMPLETED = b'{"id":"batch_6abc00d919e081908a2139a6f0445973","object":"batch","endpoint":"/v1/chat/completions","model":"gpt-6-luna","input_file_id":"file-WSWT79PMeoPcEJ3trFKmpQ","completion_window":"24h","status":"completed","output_file_id":"file-V7XpECC2hkGU5DSKJpNEDr","error_file_id":null,"errors":null,"created_at":1790705881,"in_progress_at":1790705882,"finalizing_at":1790706017,"completed_at":1790706019,"expires_at":1790792281,"failed_at":null,"expired_at":null,"cancelling_at":null,"cancelled_at":null,"request_counts":{"completed":19,"failed":0,"total":19},"metadata":{"davka":"2","beh":"test"},"usage":{"input_tokens":25214,"input_tokens_details":{"cached_tokens":0},"output_tokens":12974,"output_tokens_details":{"reasoning_tokens":0},"total_tokens":38188}}'
@@ -102,6 +112,37 @@ def test_both_files_are_results_however_a_batch_ended(status: str) -> None:
     content = batch(status=status, output_file_id="file-o", error_file_id="file-e")
     progress = progress_of(parse_batch(content))
     assert (progress.outcome, progress.results) == (status, ("file-o", "file-e"))
+
+
+@pytest.mark.parametrize(
+    ("told", "size"),
+    [(12, 12), (12.0, 12), (12.5, 12), (None, 0), ("12", 0), (True, 0), ({}, 0), ([1], 0), (-1, 0), (10**30, 0)],
+)
+def test_a_size_of_another_shape_is_not_told_and_breaks_no_list_of_files(told: Any, size: int) -> None:
+    odd, plain = {"id": "f1", "bytes": told, "created_at": 1}, {"id": "f2", "bytes": 7, "created_at": 1}
+    page = FILE_PAGE.decode(json.dumps({"data": [odd, plain, {"id": "f3"}]}).encode())
+    assert [upload_of(each).size for each in page.data or ()] == [size, 7, 0]
+
+
+@pytest.mark.parametrize(
+    ("told", "ms"),
+    [
+        (5, 5_000),
+        (5.5, 5_500),
+        ("1970-01-01T00:00:05Z", 5_000),
+        ({}, 0),
+        ([5], 0),
+        (True, 0),
+        ("soon", 0),
+        (10**30, 0),
+        (None, 0),
+    ],
+)
+def test_a_time_of_another_shape_is_not_told_and_breaks_no_list(told: Any, ms: int) -> None:
+    page = FILE_PAGE.decode(json.dumps({"data": [{"id": "f1", "created_at": told}]}).encode())
+    assert [upload_of(each).created_ms for each in page.data or ()] == [ms]
+    progress = progress_of(parse_batch(batch(created_at=told, expires_at=told, completed_at=told)))
+    assert {progress.created_ms, progress.expires_ms, progress.ended_ms} == {ms}
 
 
 def test_what_is_no_batch_is_refused() -> None:

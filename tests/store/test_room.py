@@ -244,7 +244,7 @@ def test_a_repeated_intent_is_the_same_whatever_room_there_is_by_then(scene: Any
 
 def under(model: str, *budgets: Budget) -> Pool:
     """Return the pool of a model by these budgets, as the engine hands it to the store."""
-    return msgspec.structs.replace(pool_of(model, budgets), rules=rules_of(budgets))
+    return msgspec.structs.replace(pool_of(model, budgets), rules=rules_of(tuple(budgets)))
 
 
 APART = Budget(match="gpt-*", tokens=1_000)
@@ -499,6 +499,14 @@ def test_what_a_batch_asked_for_at_its_last_intent_counts_its_riders_too(scene: 
     batch = scene.claim("b2")
     assert not scene.room(batch, pool(1_000)).fits
     assert scene.room(batch, pool(1_200)).fits
+
+
+def test_a_batch_that_finds_room_after_it_went_again_keeps_it_while_it_is_uploaded(scene: Any) -> None:
+    sent(scene, "b1", 700)
+    cut(scene, "b2", 200, lane=SECOND, pool=pool(5_000))
+    scene.store.batches.again(scene.claim("b2"), not_before_ms=scene.now, reason="no room")
+    assert scene.room(scene.claim("b2"), pool()).fits
+    assert cut(scene, "b3", 200) == "tokens"
 
 
 def test_a_batch_that_was_forgotten_keeps_the_room_of_its_range_when_requests_embark(scene: Any) -> None:

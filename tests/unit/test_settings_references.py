@@ -69,8 +69,25 @@ def test_a_lane_pattern_of_no_account_is_told(tmp_path: Path) -> None:
     assert "account:endpoint:model" in problem(tmp_path, "lanes: [{match: 'gpt-5', flush: {max_age: 1m}}]")
 
 
-def test_a_lane_pattern_may_leave_the_account_open(tmp_path: Path) -> None:
-    patterns = ["*", "*|tenant=acme", "my-*:chat:*", "openai:*", "my-vllm:chat:llama3:8b"]
+@pytest.mark.parametrize(
+    ("match", "problem_of_it"),
+    [
+        ("openai:chats:*", "openai has no endpoint 'chats', but chat, responses, embeddings, completions, moderations"),
+        ("openai:gpt-5", "openai has no endpoint 'gpt-5', but chat, responses, embeddings, completions, moderations"),
+        ("anthropic:chat:*", "anthropic has no endpoint 'chat', but messages"),
+        ("gemini:embeddings:*|tenant=acme", "gemini has no endpoint 'embeddings', but generate, embed"),
+    ],
+)
+def test_a_lane_pattern_of_an_endpoint_that_its_account_lacks_is_told_with_those_that_it_has(
+    tmp_path: Path, match: str, problem_of_it: str
+) -> None:
+    line = problem(tmp_path, f"lanes: [{{match: '{match}', budget: {{tokens: 1000}}}}]")
+    assert line == f"s.yaml:2: lanes[0].match: the account {problem_of_it}"
+
+
+def test_a_lane_pattern_may_leave_the_account_or_the_endpoint_open(tmp_path: Path) -> None:
+    patterns = ["*", "*|tenant=acme", "my-*:chat:*", "openai:*", "openai:*:gpt-5*", "my-vllm:chat:llama3:8b"]
+    patterns += ["openai:chat*", "gemini:em*:*", "openai:[cr]*"]
     text = "lanes: [" + ", ".join(f"{{match: '{each}', flush: {{max_age: 1m}}}}" for each in patterns) + "]"
     assert [each.match for each in load(tmp_path, text).lanes] == patterns
 
@@ -88,6 +105,30 @@ def test_a_price_of_a_misspelt_provider_is_told_with_the_right_one(tmp_path: Pat
     assert line == "s.yaml:2: prices[0].match: there is no provider 'opnai'; did you mean openai?"
 
 
+@pytest.mark.parametrize(
+    ("match", "written"),
+    [
+        ("google:gemini-*", "write 'gemini:gemini-*'"),
+        ("azure:gpt-4o*", "write match: 'gpt-4o*', and its account beside it"),
+        ("groq:llama*", "write match: 'llama*', and its account beside it"),
+    ],
+)
+@pytest.mark.parametrize("account", ["", ", account: openai"])
+def test_a_price_before_whose_colon_stands_a_service_that_is_no_provider_is_told_with_how_to_write_it(
+    tmp_path: Path, match: str, written: str, account: str
+) -> None:
+    line = problem(tmp_path, f"prices: [{{match: '{match}', input: 1, output: 1{account}}}]")
+    assert line == (
+        f"s.yaml:2: prices[0].match: before the colon stands a provider (openai, anthropic, gemini); {written}"
+    )
+
+
+@pytest.mark.parametrize("match", ["my-vllm:8b", "groq:llama3", "google:gemma"])
+def test_a_price_of_an_account_whose_models_may_have_any_name_is_taken(tmp_path: Path, match: str) -> None:
+    text = f"prices: [{{match: '{match}', input: 1, output: 1, account: my-vllm}}]"
+    assert load(tmp_path, text).prices[0].match == match
+
+
 @pytest.mark.parametrize("match", ["openai:gpt-*", "gpt-*", "ft:gpt-4.1-mini:acme::id", "llama3:8b", "*:gpt-*"])
 def test_a_price_of_a_model_that_has_a_colon_in_its_name_is_taken(tmp_path: Path, match: str) -> None:
     assert load(tmp_path, f"prices: [{{match: '{match}', input: 1, output: 1}}]").prices[0].match == match
@@ -101,6 +142,27 @@ def test_a_budget_by_a_lanes_name_is_told_with_the_models(tmp_path: Path) -> Non
         "BATCHLINE_ACCOUNTS__OPENAI__BUDGETS: accounts.openai.budgets[0].match: "
         "it is held against the model's name alone, of all lanes of this account: 'gpt-5*'"
     )
+
+
+def llama(tmp_path: Path, match: str) -> Settings:
+    file = tmp_path / "s.yaml"
+    budgets = f"[{{match: '{match}', tokens: 5}}]"
+    file.write_text(
+        f"accounts: {{llama3: {{provider: openai, base_url: 'http://x/v1', budgets: {budgets}}}}}", encoding="utf-8"
+    )
+    return load_settings({}, file)
+
+
+@pytest.mark.parametrize("match", ["llama3:8b", "llama3:8*", "*:8b", "llama3*"])
+def test_a_budget_of_a_model_that_begins_with_its_accounts_name_is_taken(tmp_path: Path, match: str) -> None:
+    (budget,) = llama(tmp_path, match).accounts["llama3"].budgets or ()
+    assert budget.match == match
+
+
+@pytest.mark.parametrize("match", ["llama3:chat:8b", "llama3:*", "openai:gpt-5", "gemini:*"])
+def test_a_budget_of_lanes_is_told_in_whichever_form_they_are_named(tmp_path: Path, match: str) -> None:
+    with pytest.raises(UsageError, match="it is held against the model's name alone"):
+        llama(tmp_path, match)
 
 
 def test_all_names_that_lead_nowhere_are_told_at_once(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ SLIVER = 0.05
 """The share of a budget that is kept for small batches of lanes that have nothing open: ten requests do not wait behind a million."""
 PARTS = 4
 """A lane fills its budget with so many batches, so that room comes back bit by bit."""
+NO_LIMIT = 10**9
+"""Stands for "any number of them" where a number is wanted."""
 BYTES_PER_TOKEN = 4.0
 """Bytes of a body per token of its input, until a lane's own answers tell better."""
 SAFE = 0.95
@@ -115,7 +117,8 @@ def lane_pool(match: str) -> str:
     return f"lanes {match.replace('|', ';')}"
 
 
-def rules_of(limits: Iterable[Limit], lanes: Iterable[str] = ()) -> str:
+@functools.lru_cache(maxsize=100)
+def rules_of(limits: tuple[Limit, ...], lanes: tuple[str, ...] = ()) -> str:
     """Return an account's budgets as the store's scripts read them (JSON): Lua pattern, shared name, and what it is held against.
 
     That is the lane's name (true) for the patterns of ``lanes``, which come first, else the model's. Budgets may change while
@@ -130,7 +133,6 @@ _GLOB = re.compile(r"\*+|\?|\[(!|(?!!))(\][^\]]*|[^\]]+)\]|.", re.DOTALL)
 _SPECIAL = re.compile(r"[%\]^]")
 
 
-@functools.lru_cache(maxsize=1000)
 def lua_pattern(glob: str) -> str:
     """Return a Lua pattern that matches just what a glob pattern (``fnmatchcase``) does."""
     return f"^{_GLOB.sub(_in_lua, glob)}$"

@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from batchline.budgets import BYTES_PER_TOKEN, lower_of, most_in_range
+from batchline.budgets import BYTES_PER_TOKEN, NO_LIMIT, lower_of, most_in_range
 from batchline.engine import expiry, turns
 from batchline.engine.context import Context, target
 from batchline.engine.turns import Line
@@ -25,7 +25,6 @@ ROW_BYTES = 200
 WALKS_PER_TICK = 100
 """At most so many walk calls (of up to 1,000 entries) for one lane in one tick, so that no lane holds up the others."""
 FILES_PER_TICK = 10
-NO_LIMIT = 10**9
 RETRY_WAITS_MS = 60_000
 """A retry that waited so long for room in full ranges goes in a batch of riders alone."""
 
@@ -47,12 +46,15 @@ class Doorbells(Protocol):
 
 
 def tick_accumulate(context: Context, doorbells: Doorbells) -> None:
-    """Look at all lanes in pages, walk those with news, let those that are due take turns; then ring for batches on the agenda."""
+    """Ring for batches on the agenda; then look at all lanes in pages, walk those with news, let those that are due take turns.
+
+    What waits comes before what is new: a place that became free is not taken by the next batch of the largest backlog.
+    """
+    for batch_id in context.store.batches.ring(keys.AGENDA_ACCUMULATE, now_ms=context.clock()):
+        doorbells.submit(batch_id)
     turns.take(
         list(_lines(context)), partial(_cut, context, doorbells), partial(_goes_on, context), now_ms=context.clock()
     )
-    for batch_id in context.store.batches.ring(keys.AGENDA_ACCUMULATE, now_ms=context.clock()):
-        doorbells.submit(batch_id)
 
 
 def tick_poll(context: Context, doorbells: Doorbells) -> None:

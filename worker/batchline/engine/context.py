@@ -95,7 +95,7 @@ def _find(settings: Settings, name: str) -> Target:
 def _pool(settings: Settings, lane: Lane, account: Account) -> Pool:
     """Return the budget that a lane counts in: one that it shares with others of a pattern, else its account's."""
     budgets = budgets_of(account)
-    rules = rules_of(budgets, (match for match, _ in settings.lane_budgets))
+    rules = rules_of(tuple(budgets), tuple(match for match, _ in settings.lane_budgets))
     if (shared := settings.budget_for(lane.name)) is None:
         return msgspec.structs.replace(pool_of(lane.model, budgets), rules=rules)
     match, limits = shared

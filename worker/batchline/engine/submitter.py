@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from batchline import custom_ids
-from batchline.budgets import Pool, Room, most_in_range
+from batchline.budgets import NO_LIMIT, Pool, Room, most_in_range
 from batchline.engine import auditor, cancelling, leases, refusals, transitions
 from batchline.engine.context import Context, Target, target
 from batchline.engine.reconciler import reconcile
@@ -33,7 +33,6 @@ NO_ROOM_MS = 2_000
 TWIN_MS = 1_000
 """How long to wait while another create with as many rows runs, at a provider without tags."""
 TOO_MANY = 429
-NO_LIMIT = 10**9
 NOT_DURABLE_MS = 5_000
 """How long to wait after an intent that was not acknowledged as durable."""
 NotNow = IntentAnswer | Literal["replaced"]

@@ -195,10 +195,10 @@ class AnthropicProvider:
 
         Anthropic's batches carry no tag, so none of them is proven.
         """
-        oldest_ms = max(1, job.intent_ms - LIST_MARGIN_S * 1000)
+        oldest_ms = job.intent_ms - LIST_MARGIN_S * 1000
         candidates: list[Created] = []
         for page in self._pages():
-            young = [b for b in page if created_of(b).created_ms >= oldest_ms]
+            young = [b for b in page if _is_young(b, oldest_ms)]
             # Where no number is told it may be as many.
             candidates += [created_of(b) for b in young if progress_of(b).total in {0, job.rows}]
             if not young:
@@ -208,7 +208,7 @@ class AnthropicProvider:
     def recent(self, since_ms: int) -> Iterator[Listed]:
         """List the account's batches created since then, newest first; Anthropic's carry no tag."""
         for page in self._pages():
-            young = [b for b in page if created_of(b).created_ms >= max(1, since_ms)]
+            young = [b for b in page if _is_young(b, since_ms)]
             yield from (listed_of(batch) for batch in young)
             if not young:
                 return
@@ -354,3 +354,9 @@ def _refuse_batch_only(beta: str | None) -> None:
         raise InvalidRequest(
             f"{', '.join(only)} is for batches only: the realtime API does not have it. Send the request in a batch, or by a lane without this beta"
         )
+
+
+def _is_young(batch: Batch, since_ms: int) -> bool:
+    """Whether a batch was created since then; one whose time is not told may have been."""
+    created_ms = created_of(batch).created_ms
+    return not created_ms or created_ms >= since_ms

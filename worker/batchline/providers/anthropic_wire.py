@@ -6,14 +6,14 @@ Source: platform.claude.com/docs/en/build-with-claude/batch-processing and the A
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
 from batchline.providers.failures import read_error
 from batchline.providers.lines import BadLine, decode_line, is_told
 from batchline.providers.protocol import BatchOutcome, Created, Listed, Progress, Result, ResultKind
-from batchline.providers.shapes import Count, Text, mend, shaped, unix_ms
+from batchline.providers.shapes import Count, Text, mend, shaped, time_ms
 from batchline.requests import TokenCount, Usage
 
 # Refusals of the request itself; all other errors may be sent again ("can be retried directly"), and those of key, rights
@@ -39,10 +39,10 @@ class Batch(msgspec.Struct, frozen=True):
     id: Text
     processing_status: Text
     request_counts: msgspec.Raw = msgspec.Raw()
-    created_at: datetime | None = None
-    expires_at: datetime | None = None
-    ended_at: datetime | None = None
-    cancel_initiated_at: datetime | None = None
+    created_at: Any = None
+    expires_at: Any = None
+    ended_at: Any = None
+    cancel_initiated_at: Any = None
     results_url: Text = ""
 
     def __post_init__(self) -> None:
@@ -104,15 +104,15 @@ def parse_batch(content: bytes) -> Batch:
 
 def created_of(batch: Batch) -> Created:
     """Return what the engine keeps of a batch that exists."""
-    return Created(provider_id=batch.id, created_ms=_ms(batch.created_at), expires_ms=_ms(batch.expires_at))
+    return Created(provider_id=batch.id, created_ms=time_ms(batch.created_at), expires_ms=time_ms(batch.expires_at))
 
 
 def listed_of(batch: Batch) -> Listed:
     """Return what the audit needs of a batch in the list; there is no tag, only its results tell whose it is."""
     return Listed(
         provider_id=batch.id,
-        created_ms=_ms(batch.created_at),
-        expires_ms=_ms(batch.expires_at),
+        created_ms=time_ms(batch.created_at),
+        expires_ms=time_ms(batch.expires_at),
         total=progress_of(batch).total,
         running=batch.processing_status != "ended",
     )
@@ -131,9 +131,9 @@ def progress_of(batch: Batch) -> Progress:
         total=counts.processing + counts.done,
         done=counts.done,
         ran=counts.succeeded + counts.errored,
-        created_ms=_ms(batch.created_at),
-        expires_ms=_ms(batch.expires_at),
-        ended_ms=_ms(batch.ended_at),
+        created_ms=time_ms(batch.created_at),
+        expires_ms=time_ms(batch.expires_at),
+        ended_ms=time_ms(batch.ended_at),
         # An ended batch has results even where it does not say where: they have an address that is known.
         results=(batch.results_url or f"/v1/messages/batches/{batch.id}/results",) if outcome else (),
     )
@@ -186,10 +186,3 @@ def _errored(custom_id: str, error: msgspec.Raw, size: int) -> Result:
         message=told.message,
         size=size,
     )
-
-
-def _ms(moment: datetime | None) -> int:
-    try:
-        return unix_ms((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) if moment else 0
-    except OverflowError:
-        return 0

@@ -11,8 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -31,7 +30,7 @@ from batchline.providers.protocol import (
     Storage,
     Upload,
 )
-from batchline.providers.shapes import Count, Text, mend, shaped, unix_ms
+from batchline.providers.shapes import Count, Text, mend, shaped, time_ms
 
 RUNNING = frozenset({"validating", "in_progress", "finalizing", "cancelling"})
 _ENDED: Mapping[str, BatchOutcome] = {
@@ -66,16 +65,16 @@ class _Counts(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """The batch object; times are unix seconds, or texts (ISO 8601) from services that write them so."""
+    """The batch object; times are unix seconds, or texts (ISO 8601) from services that write them so: see `time_ms`."""
 
     id: Text
     status: Text
-    created_at: float | str | None = None
-    expires_at: float | str | None = None
-    completed_at: float | str | None = None
-    failed_at: float | str | None = None
-    expired_at: float | str | None = None
-    cancelled_at: float | str | None = None
+    created_at: Any = None
+    expires_at: Any = None
+    completed_at: Any = None
+    failed_at: Any = None
+    expired_at: Any = None
+    cancelled_at: Any = None
     input_file_id: Text = ""
     output_file_id: Text = ""
     error_file_id: Text = ""
@@ -106,8 +105,8 @@ class File(msgspec.Struct, frozen=True):
     """A file; times are as a batch's, ``bytes`` its size."""
 
     id: Text
-    created_at: float | str | None = None
-    bytes: int | None = None
+    created_at: Any = None
+    bytes: msgspec.Raw = msgspec.Raw()
     filename: Text = ""
     purpose: Text = ""
 
@@ -138,6 +137,7 @@ PAGE = msgspec.json.Decoder(BatchPage)
 FILE = msgspec.json.Decoder(File)
 FILE_PAGE = msgspec.json.Decoder(FilePage)
 INPUT_LINE = msgspec.json.Decoder(InputLine)
+_SIZE = msgspec.json.Decoder(Annotated[float, msgspec.Meta(ge=0, le=2**53)])
 _COUNTS = msgspec.json.Decoder(_Counts)
 _ERRORS = msgspec.json.Decoder(_Errors | list[BatchError] | None)
 _OUR_FILE = re.compile(r"batchline-(b[0-9a-f]{21,})-([a-z2-7]{10})\.jsonl")
@@ -168,7 +168,7 @@ def in_our_words(batch: Batch, spellings: Mapping[str, str]) -> Batch:
 
 def lasting(batch: Batch, lasts_s: int | None) -> Batch:
     """Return a batch with the time at which it is over for certain, where the service does not end it with its window."""
-    created_s = _ms(batch.created_at) / 1000
+    created_s = time_ms(batch.created_at) / 1000
     return msgspec.structs.replace(batch, expires_at=created_s + lasts_s) if created_s and lasts_s else batch
 
 
@@ -203,7 +203,7 @@ def _following(page: Page, *, seen: int, by_offset: bool) -> Query:
 
 def created_of(batch: Batch) -> Created:
     """Return what the engine keeps of a batch that exists."""
-    return Created(provider_id=batch.id, created_ms=_ms(batch.created_at), expires_ms=_ms(batch.expires_at))
+    return Created(provider_id=batch.id, created_ms=time_ms(batch.created_at), expires_ms=time_ms(batch.expires_at))
 
 
 def listed_of(batch: Batch) -> Listed:
@@ -211,8 +211,8 @@ def listed_of(batch: Batch) -> Listed:
     tag = _tag(batch)
     return Listed(
         provider_id=batch.id,
-        created_ms=_ms(batch.created_at),
-        expires_ms=_ms(batch.expires_at),
+        created_ms=time_ms(batch.created_at),
+        expires_ms=time_ms(batch.expires_at),
         total=_counts(batch).total or 0,
         running=batch.status not in _ENDED,
         dead=_is_refused(batch),
@@ -243,9 +243,8 @@ def upload_of(file: File) -> Upload:
     """Return what the audit needs of a file in the list: its age, and our mark if its name has it."""
     ours = _OUR_FILE.fullmatch(file.filename)
     batch_id, nonce = ours.groups() if ours else ("", "")
-    return Upload(
-        ref=file.id, created_ms=_ms(file.created_at), batch_id=batch_id, nonce=nonce, size=max(file.bytes or 0, 0)
-    )
+    size = int(shaped(file.bytes, _SIZE) or 0)
+    return Upload(ref=file.id, created_ms=time_ms(file.created_at), batch_id=batch_id, nonce=nonce, size=size)
 
 
 def storage_of(files: Iterable[File]) -> Storage:
@@ -289,9 +288,9 @@ def progress_of(batch: Batch, *, counts_unrun: bool = False) -> Progress:
         total=counts.total or 0,
         done=ran,
         ran=counts.completed or 0 if cut_short else ran,
-        created_ms=_ms(batch.created_at),
-        expires_ms=_ms(batch.expires_at),
-        ended_ms=_ms(ended),
+        created_ms=time_ms(batch.created_at),
+        expires_ms=time_ms(batch.expires_at),
+        ended_ms=time_ms(ended),
         results=tuple(ref for ref in (batch.output_file_id, batch.error_file_id) if ref),
     )
 
@@ -383,13 +382,3 @@ def _errors(batch: Batch) -> list[BatchError]:
 
 def _tag(batch: Batch) -> dict[str, Any]:
     return batch.metadata if isinstance(batch.metadata, dict) else {}
-
-
-def _ms(time: float | str | None) -> int:
-    if isinstance(time, str):
-        try:
-            read = datetime.fromisoformat(time)
-            time = (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
-        except (ValueError, OverflowError):
-            return 0
-    return unix_ms(time or 0)

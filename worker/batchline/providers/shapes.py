@@ -6,6 +6,7 @@ its id an object is nothing: it is not what was promised.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
@@ -51,6 +52,17 @@ def shaped(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | None:
 def unix_ms(seconds: float) -> int:
     """Return a time as unix ms, 0 (not told) for what is no time."""
     return int(seconds * 1000) if 0 < seconds < _LATEST_MS / 1000 else 0
+
+
+def time_ms(told: object) -> int:
+    """Return a time that is told in unix seconds or as a text (ISO 8601; UTC without a zone) as unix ms, 0 for what is none."""
+    if isinstance(told, str):
+        try:
+            read = datetime.fromisoformat(told)
+            told = (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            return 0
+    return unix_ms(told) if isinstance(told, (int, float)) and not isinstance(told, bool) else 0
 
 
 def _text(value: object) -> str:

@@ -10,10 +10,11 @@
 --      13 pool of the lane's budget  14 most tokens  15 most requests in it (0: no limit known)
 --      16 the share of it that is kept for small batches of lanes that have nothing open  17 into how many batches a lane
 --      divides the rest  18 '1' where only that sliver is to be had  19 which pool each model counts in (JSON, or '')
--- Returns 'cut', or why not: 'moved' (the range is not as seen, or there is nothing to cut), 'waiting' (a batch of this lane waits in `cut`
---   that did not go again, or as many as a lane may have; or only the sliver is to be had and the lane has something open),
---   'down' (the provider fails), 'open', 'creates', 'tokens' or 'requests' (no room: batches that wait for theirs in other
---   pools, and those that were put off, take none of the first two; but no pool has more of either than may be open).
+-- Returns 'cut', or why not: 'moved' (the range is not as seen, or there is nothing to cut), 'waiting' (a batch of this lane
+--   waits in `cut` that did not go again, or has looked for room since, or as many as a lane may have; or only the sliver is
+--   to be had and the lane has something open), 'down' (the provider fails), 'open', 'creates', 'tokens' or 'requests' (no
+--   room: batches that wait for theirs in other pools, unless somebody is at them, and those that were put off, take none of
+--   the first two; but no pool has more of either than may be open).
 --@include listed
 --@include room
 local id, now = ARGV[1], tonumber(ARGV[6])
@@ -41,8 +42,17 @@ local used, sliver, parts = room_used(KEYS[3], ARGV[13], ARGV[2], '', false, ARG
 if used.own >= parts then
   return 'waiting'
 end
-local most = tonumber(ARGV[7])
-if used.sent + used.waiting >= most or used.waiting + used.resting >= math.max(most, parts) then
+-- What waits in another pool takes a place while somebody is at it: it was told that there is room, and is uploaded.
+local most, going = tonumber(ARGV[7]), 0
+if used.sent + used.waiting + #used.elsewhere >= most then
+  local clock = redis.call('TIME')
+  for _, other in ipairs(used.elsewhere) do
+    if tonumber(redis.call('HGET', ARGV[11] .. other, 'lease_until') or 0) > clock[1] * 1000 then
+      going = going + 1
+    end
+  end
+end
+if used.sent + used.waiting + going >= most or used.waiting + used.resting >= math.max(most, parts) then
   return 'open'
 end
 if creates_full(KEYS[4], KEYS[10], tonumber(ARGV[8]) - used.waiting, now) then

@@ -7,13 +7,15 @@
 --      8 most creates an hour  9 batch id  10 '1' where the provider has no tags  11 key prefix of batches
 --      12 cancel_ms as the caller has seen it when it rendered the rows
 --      13 estimated tokens of the rows  14 bytes of their bodies  15 pool of the lane's budget  16 most tokens
---      17 most requests in it (0: no limit known)  18 the share of it that is kept for small batches  19 custom_ids in the order of the rows, or '' where a file has them
+--      17 most requests in it (0: no limit known)  18 the share of it that is kept for small batches
+--      19 custom_ids in the order of the rows, or '' where a file has them
 --      20 most batches at the provider  21 which pool each model counts in (JSON, or '')
 -- Returns 1; 0 when the account has used up its creates of this hour; where there are no tags and another intent
 --   with the same number of rows is open, so that neither could be told from the other: -1 while its create may be
 --   running, -2 while it is being reconciled; -3 when the batch was cancelled after it was rendered: render it again;
---   -4 when its budget has no room beside what was sent already, or its provider holds as many batches as it may. It keeps the room that it wants, so that nothing new is cut
---   into that; what only waits does not count against it, lest two that wait stop each other.
+--   -4 when its budget has no room beside what was sent already, or its provider holds as many batches as it may. It keeps
+--   the room that it wants, so that nothing new is cut into that; what only waits does not count against it, lest two that
+--   wait stop each other.
 --   Errors LEASELOST, STATE.
 --@include fence
 --@include room

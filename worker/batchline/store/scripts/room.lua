@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Whether a batch in `cut` may be sent as far as its account's room goes, asked before it is rendered: as its intent will be.
--- Where it may not, it keeps the room that it wants of its budget, so that nothing new is cut into that.
+-- It takes, or keeps, the room that it wants of its budget, so that nothing new is cut into that.
 -- KEYS 1 batch (hash)  2 the account's open batches (hash)  3 its believed limits (hash)  4 its creates (zset)
 -- ARGV 1 fence  2 batch id  3 pool  4 most tokens  5 most requests in it (0: no limit known)  6 now (ms)
 --      7 the share of it that is kept for small batches  8 into how many batches a lane divides the rest
@@ -25,7 +25,5 @@ elseif creates_full(KEYS[4], KEYS[3], ARGV[10], ARGV[6]) then
 else
   short = no_room(sent, limits, want.requests, want.tokens, sliver, true, false)
 end
-if short then
-  redis.call('HSET', KEYS[2], ARGV[2], room_entry(want.requests, want.tokens, '0', ARGV[3], batch[3]))
-end
+redis.call('HSET', KEYS[2], ARGV[2], room_entry(want.requests, want.tokens, '0', ARGV[3], batch[3]))
 return {short or '', limits.tokens, limits.requests}

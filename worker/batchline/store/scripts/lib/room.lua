@@ -18,22 +18,48 @@ local function pool_now(lane, rules)
   return model
 end
 
+-- Whether a lane may count in a pool: cheap, and never wrongly no. `leading`: the patterns of the rules that lead to that pool.
+local function may_be_in(lane, pool, leading)
+  for _, pattern in ipairs(leading) do
+    if string.match(lane, pattern) then
+      return true
+    end
+  end
+  return string.match(lane, '^[^:]*:[^:]*:([^|]*)') == pool
+end
+
+local function leading_to(pool, rules)
+  local leading = {}
+  for _, rule in ipairs(rules or {}) do
+    if rule[2] == pool then
+      leading[#leading + 1] = rule[3] and rule[1] or '^[^:]*:[^:]*:' .. string.sub(rule[1], 2, -2)
+    end
+  end
+  return leading
+end
+
 -- What a pool has in use, apart from one batch: all of it, or only what was sent, each batch and together; and whether the
 -- lane has anything open. Of the whole account `sent` batches are at the provider; of this pool `waiting` ones are not, and
--- keep room, while `resting` ones have given theirs back until they are looked at again; `own` are the lane's that are not sent.
+-- keep room, while `resting` ones have given theirs back until they are looked at again; `own` are the lane's that are not sent,
+-- `elsewhere` the ids of those of other pools.
 -- `rules` (JSON, as of `pool_now`) may have changed since a batch was cut; without these it counts where it did then.
 local function room_used(key, pool, lane, except, only_sent, rules)
-  local used = {requests = 0, tokens = 0, batches = 0, lane = false, all = {}, sent = 0, waiting = 0, resting = 0, own = 0}
+  local used = {requests = 0, tokens = 0, batches = 0, lane = false, all = {}, sent = 0, waiting = 0, resting = 0, own = 0, elsewhere = {}}
   local open, known = redis.call('HGETALL', key), (rules or '') ~= '' and cjson.decode(rules)
+  local leading = leading_to(pool, known)
   for i = 1, #open, 2 do
     local requests, tokens, sent, of_pool, of_lane = string.match(open[i + 1], ROOM)
     if open[i] ~= except then
-      of_pool = known and pool_now(of_lane, known) or of_pool
+      if known then
+        of_pool = may_be_in(of_lane, pool, leading) and pool_now(of_lane, known) or ''
+      end
       if sent == '1' then
         used.sent = used.sent + 1
       elseif of_pool == pool then
         local kind = requests == '0' and 'resting' or 'waiting'
         used[kind] = used[kind] + 1
+      else
+        used.elsewhere[#used.elsewhere + 1] = open[i]
       end
       used.own = used.own + (sent == '0' and of_lane == lane and 1 or 0)
       if of_pool == pool and (sent == '1' or not only_sent) then
