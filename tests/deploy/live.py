@@ -246,6 +246,7 @@ class House:
             "reconciling",
             *(x for pair in old.items() for x in pair),
         )
+        run("HSET", keys.account_open("locked"), batch.id, f"1:10:1:{batch.pool}|{batch.lane}")
         self._runs_out("gemini:generate:gemini-2.5-flash", now_ms)
         self.store.accounts.count_duplicate("openai", "batch_twin", now_ms=now_ms)
         self.store.accounts.note_storage("gemini", StorageFacts(9, 19_000_000_000, 9, 19_000_000_000, now_ms))
