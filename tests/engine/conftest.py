@@ -202,6 +202,12 @@ class Bench:
         (worker or self.first).tick()
         self.emulator.settle()
 
+    def go_inline(self) -> None:
+        """Let Gemini's batches go in the create call from now on."""
+        gemini = self.settings.accounts["gemini"].model_copy(update={"inline": True})
+        accounts = dict(self.settings.accounts) | {"gemini": gemini}
+        self.settings = self.settings.model_copy(update={"accounts": accounts})
+
     def drain(self, worker: Worker | None = None, *, rounds: int = 40, step_s: float = 30.0) -> None:
         """Tick until nothing is owed and no batch is open."""
         for _ in range(rounds):
@@ -391,6 +397,14 @@ def bench(store: Store, wire: Wire, providers: dict[str, Any]) -> Iterator[Bench
     yield bench
     bench.close()
     structlog.reset_defaults()
+
+
+@pytest.fixture(params=["file", "inline"])
+def manner(bench: Bench, request: pytest.FixtureRequest) -> str:
+    """Whether Gemini's rows go in a file or in the create call."""
+    if request.param == "inline":
+        bench.go_inline()
+    return str(request.param)
 
 
 @pytest.fixture

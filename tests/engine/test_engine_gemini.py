@@ -17,22 +17,6 @@ from batchline.store import keys
 GENERATE = "gemini:generate:gemini-2.5-flash"
 EMBED = "gemini:embed:gemini-embedding-2"
 LANES = [GENERATE, EMBED]
-MANNERS = ["file", "inline"]
-
-
-@pytest.fixture(params=MANNERS)
-def manner(bench: Any, request: pytest.FixtureRequest) -> str:
-    """Whether the rows go in a file or in the create call."""
-    manner = str(request.param)
-    if manner == "inline":
-        go_inline(bench)
-    return manner
-
-
-def go_inline(bench: Any) -> None:
-    gemini = bench.settings.accounts["gemini"].model_copy(update={"inline": True})
-    accounts = dict(bench.settings.accounts) | {"gemini": gemini}
-    bench.settings = bench.settings.model_copy(update={"accounts": accounts})
 
 
 def provider_of(worker: Any, manner: str) -> Any:
@@ -79,7 +63,7 @@ def test_every_reply_answers_its_own_question(bench: Any, manner: str, lane: str
 
 
 def test_small_batches_go_inline_and_leave_no_file(bench: Any) -> None:
-    go_inline(bench)
+    bench.go_inline()
     bench.ask_many(3, GENERATE)
     bench.tick()
     (batch,) = bench.open_batches()
@@ -95,7 +79,7 @@ def test_a_batch_too_large_for_the_create_call_goes_as_a_file(bench: Any, monkey
     from batchline.providers import gemini  # noqa: PLC0415
 
     monkeypatch.setattr(gemini, "INLINE_BYTES", 2_000)
-    go_inline(bench)
+    bench.go_inline()
     bench.ask_many(30, GENERATE)
     bench.tick()
     (batch,) = bench.open_batches()
@@ -107,7 +91,7 @@ def test_a_batch_too_large_for_the_create_call_goes_as_a_file(bench: Any, monkey
 
 def test_without_their_metadata_inline_answers_are_matched_by_their_place(bench: Any) -> None:
     bench.start(gemini_echo_metadata=False)
-    go_inline(bench)
+    bench.go_inline()
     texts = {bench.ask(text, GENERATE): text for text in (f"question {n}" for n in range(20))}
     bench.drain()
     assert all(bench.answers_itself(bench.reply(name, GENERATE), text) for name, text in texts.items())
@@ -116,7 +100,7 @@ def test_without_their_metadata_inline_answers_are_matched_by_their_place(bench:
 
 def test_inline_answers_that_lost_their_order_are_matched_by_their_metadata(bench: Any) -> None:
     bench.start(gemini_shuffle_inline=True)
-    go_inline(bench)
+    bench.go_inline()
     texts = {bench.ask(text, GENERATE): text for text in (f"question {n}" for n in range(20))}
     bench.drain()
     assert all(bench.answers_itself(bench.reply(name, GENERATE), text) for name, text in texts.items())

@@ -17,21 +17,6 @@ GENERATE = "gemini:generate:gemini-2.5-flash"
 ASKED = 5
 
 
-@pytest.fixture(params=["file", "inline"])
-def manner(bench: Any, request: pytest.FixtureRequest) -> str:
-    """Whether the rows go in a file or in the create call."""
-    manner = str(request.param)
-    if manner == "inline":
-        go_inline(bench)
-    return manner
-
-
-def go_inline(bench: Any) -> None:
-    gemini = bench.settings.accounts["gemini"].model_copy(update={"inline": True})
-    accounts = dict(bench.settings.accounts) | {"gemini": gemini}
-    bench.settings = bench.settings.model_copy(update={"accounts": accounts})
-
-
 def check_paid_once(bench: Any) -> None:
     assert bench.statuses() == {"succeeded": ASKED}
     for n, name in enumerate(bench.sent):
@@ -70,7 +55,7 @@ def test_what_the_store_forgot_of_a_batch_is_found_and_settled(
 
 def test_where_only_the_create_is_forgotten_the_order_of_the_rows_is_still_known(bench: Any, power: Power) -> None:
     bench.start(gemini_echo_metadata=False)
-    go_inline(bench)
+    bench.go_inline()
     kept = before(bench, power, "submitted")
     bench.ask_many(ASKED, GENERATE)
     bench.tick()
@@ -82,7 +67,7 @@ def test_where_only_the_create_is_forgotten_the_order_of_the_rows_is_still_known
 def lose_the_order(bench: Any, power: Power, forgotten: str) -> None:
     """Have an inline batch answered without metadata, and lose all that could tell which row is whose."""
     bench.start(gemini_echo_metadata=False)
-    go_inline(bench)
+    bench.go_inline()
     kept = before(bench, power, forgotten)
     bench.ask_many(ASKED, GENERATE)
     bench.tick()
